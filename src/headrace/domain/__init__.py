@@ -1,0 +1,1 @@
+"""Pure inference logic: the standard library and NumPy, no transport, no framework."""

@@ -1,0 +1,112 @@
+"""How a model is called on a batch: columns made to its spec, its batch axis respected, its word checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from headrace.domain.batch import Batch, extent, join_columns
+from headrace.domain.errors import ModelFailure
+from headrace.domain.model import Model, ModelAdapter, RemoteModel
+from headrace.domain.step import Context, Specs, Step
+from headrace.domain.tensors import Column, TensorSpec, to_column
+
+
+def row_specs(specs: Specs, *, batched: bool) -> dict[str, TensorSpec]:
+    """The specs of a model as columns with a row axis: a fixed batch axis becomes free, a missing one is added."""
+    if batched:
+        return {name: spec.with_shape(_free(spec.shape)) for name, spec in specs.items()}
+    return {name: spec.with_shape(None if spec.shape is None else (-1, *spec.shape)) for name, spec in specs.items()}
+
+
+def _free(shape: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    return None if shape is None else (-1, *shape[1:])
+
+
+def fixed_batch(specs: Specs) -> int | None:
+    """The batch size that a model was exported for, if it is fixed."""
+    sizes = {spec.shape[0] for spec in specs.values() if spec.shape} - {-1}
+    return max(sizes) if sizes else None
+
+
+def model_step(model: Model, *, batched: bool) -> Step:
+    """The model as a step of its pipeline."""
+    inputs, outputs = model.get_input_spec(), model.get_output_spec()
+    wanted = row_specs(inputs, batched=batched)
+    after = _after(row_specs(outputs, batched=batched))
+    if isinstance(model, RemoteModel):
+        return _remote(model, wanted, after)
+    size = fixed_batch(inputs) if batched else None
+
+    def arguments(batch: Batch) -> dict[str, Column]:
+        return {name: _argument(batch, name, spec) for name, spec in wanted.items()}
+
+    def whole(batch: Batch, context: Context) -> Batch:
+        return accept(batch, model.predict(arguments(batch)), outputs)
+
+    def in_parts(batch: Batch, context: Context) -> Batch:
+        given = arguments(batch)
+        parts = [_padded(model, given, start, size or 1) for start in range(0, batch.size, size or 1)]
+        columns = {name: join_columns([part[name] for part in parts])[: batch.size] for name in parts[0]}
+        return accept(batch, columns, outputs)
+
+    def single(batch: Batch, context: Context) -> Batch:
+        given = arguments(batch)
+        answers = [model.predict({name: given[name][row] for name in given}) for row in range(batch.size)]
+        return accept(batch, {name: [answer[name] for answer in answers] for name in answers[0]}, outputs)
+
+    run = single if not batched else in_parts if size is not None else whole
+    return Step("model", run, wanted, after, pure=model.pure)
+
+
+After = Callable[[Specs], dict[str, TensorSpec]]
+
+
+def _after(added: Specs) -> After:
+    return lambda before: {**before, **added}
+
+
+def _argument(batch: Batch, name: str, spec: TensorSpec) -> Column:
+    if name in batch.columns:
+        return to_column(batch.columns[name], spec)
+    return to_column([spec.default] * batch.size, spec)
+
+
+def _padded(model: ModelAdapter, given: Mapping[str, Column], start: int, size: int) -> dict[str, Column]:
+    """One call of a model whose batch axis is fixed at *size*; a short last part repeats its last row."""
+    part = {name: column[start : start + size] for name, column in given.items()}
+    short = size - len(next(iter(part.values())))
+    if short:
+        part = {name: join_columns([column, *([column[-1:]] * short)]) for name, column in part.items()}
+    answer = model.predict(part)
+    return {name: column[: size - short] if short else column for name, column in answer.items()}
+
+
+def _remote(model: RemoteModel, wanted: Specs, after: After) -> Step:
+    async def wait(batch: Batch, context: Context) -> Batch:
+        given = {name: _argument(batch, name, spec) for name, spec in wanted.items()}
+        return accept(batch, await model.predict(given, context.deadline), model.get_output_spec())
+
+    return Step("model", wait, wanted, after, waits=True, pure=True)
+
+
+def accept(batch: Batch, returned: Mapping[str, Column], promised: Specs) -> Batch:
+    """*batch* with what the model returned. Raises ModelFailure when it broke its word.
+
+    A model that returns too few rows would give every caller a neighbour's answer; it is stopped here.
+    """
+    missing = [name for name in promised if name not in returned]
+    if missing:
+        raise ModelFailure(f"the model did not return {', '.join(missing)}; it returned {_names(returned)}")
+    for name, column in returned.items():
+        if extent(column) != batch.size:
+            raise ModelFailure(f"the model returned {_rows(column)} for {name!r}; the batch has {batch.size} rows")
+    return batch.with_columns(**returned)
+
+
+def _names(returned: Mapping[str, Column]) -> str:
+    return ", ".join(returned) or "nothing"
+
+
+def _rows(column: object) -> str:
+    rows = extent(column)
+    return f"a {type(column).__name__} without rows" if rows is None else f"{rows} rows"

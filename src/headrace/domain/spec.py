@@ -1,0 +1,143 @@
+"""What the files under config/ declare: models, pipelines, routes and how requests are batched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from headrace.domain.tensors import TensorSpec
+
+Auto = Literal["auto"]
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnSpec:
+    """One entry of ``input_spec`` or ``output_spec``."""
+
+    name: str = field(metadata={"doc": "the column's name"})
+    dtype: str = field(default="float32", metadata={"doc": "a NumPy name, `string` or `bytes`"})
+    shape: tuple[int, ...] = field(
+        default=(-1,),
+        metadata={"doc": "-1 for any size; axis 0 is the batch, and a leading 1 fixes it at one"},
+    )
+    default: Any = field(default=None, metadata={"doc": "makes an input optional"})
+
+    def tensor(self) -> TensorSpec:
+        """The same as a TensorSpec."""
+        return TensorSpec(self.dtype, self.shape, self.name, self.default, self.default is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """config/models/<name>.yaml: an artefact and how it is loaded."""
+
+    name: str = field(metadata={"doc": "defaults to the file's stem"})
+    version: str = field(default="1", metadata={"doc": "with the name, the model's identity"})
+    type: str = field(default="", metadata={"doc": "the runtime; `models.default_adapter` when absent"})
+    path: str = field(default="", metadata={"doc": "the artefact, from the workspace root; `module:object` for python"})
+    sha256: str | None = field(default=None, metadata={"doc": "refuse an artefact with another digest"})
+    device: str = field(default="auto", metadata={"doc": "cpu, cuda, cuda:n or auto"})
+    device_required: bool = field(default=False, metadata={"doc": "make a missing device an error"})
+    threads: int | Auto = field(default="auto", metadata={"doc": "threads inside one call"})
+    instances: int | Auto = field(default="auto", metadata={"doc": "how many batches run at the same time"})
+    isolation: Literal["thread", "process"] = field(default="thread", metadata={"doc": "where `predict` runs"})
+    trust: bool = field(default=False, metadata={"doc": "allow formats that can run code when they are read"})
+    input_spec: tuple[ColumnSpec, ...] | None = field(default=None, metadata={"doc": "when the artefact does not say"})
+    output_spec: tuple[ColumnSpec, ...] | None = field(default=None, metadata={"doc": "when the artefact does not say"})
+    options: Mapping[str, Any] = field(default_factory=dict, metadata={"doc": "what this runtime alone understands"})
+
+
+@dataclass(frozen=True, slots=True)
+class ModelUse:
+    """``model: {name, version}``: which model a pipeline runs."""
+
+    name: str
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepSpec:
+    """One entry under ``preprocessing`` or ``postprocessing``."""
+
+    name: str = field(metadata={"doc": "a step of the workspace, a built-in, an entry point or `module:function`"})
+    params: Mapping[str, Any] = field(default_factory=dict, metadata={"doc": "the step's parameters"})
+    column: str | None = field(default=None, metadata={"doc": "the column that stands for the one it reads"})
+    columns: Mapping[str, str] = field(default_factory=dict, metadata={"doc": "its column names to the pipeline's"})
+    source: Literal["database", "stats"] | None = field(default=None, metadata={"doc": "where its data comes from"})
+    query: str | None = field(default=None, metadata={"doc": "SQL for `source: database`"})
+    database: str | None = field(default=None, metadata={"doc": "a file under config/databases/"})
+    as_: str = field(default="stats", metadata={"key": "as", "doc": "the pipeline value that a table becomes"})
+    refresh_s: float | None = field(default=None, metadata={"doc": "how often that value is read again"})
+
+
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """``batching:``: how single requests are gathered; False for a model without a batch axis."""
+
+    max_size: int | Auto = field(default="auto", metadata={"doc": "rows in one batch at most"})
+    max_wait_ms: float = field(default=0.0, metadata={"doc": "wait this long for company, from the oldest request on"})
+    max_queue: int = field(default=1024, metadata={"doc": "requests waiting at most; more are refused at once"})
+
+
+@dataclass(frozen=True, slots=True)
+class CacheSpec:
+    """``cache:``: keep answers of equal inputs."""
+
+    ttl_s: float = field(default=3600.0, metadata={"doc": "how long an answer stays"})
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineSpec:
+    """config/pipelines/<name>.yaml: steps, one model, steps."""
+
+    name: str = field(metadata={"doc": "defaults to the file's stem"})
+    model: str | ModelUse | ModelSpec = field(metadata={"doc": "a name, {name, version}, or a model written here"})
+    version: str = field(default="1", metadata={"doc": "with the name, the pipeline's identity"})
+    description: str = field(default="", metadata={"doc": "shown in the documentation"})
+    preprocessing: tuple[StepSpec, ...] = field(default=(), metadata={"doc": "steps before the model"})
+    postprocessing: tuple[StepSpec, ...] = field(default=(), metadata={"doc": "steps after the model"})
+    outputs: tuple[str, ...] | None = field(
+        default=None,
+        metadata={"doc": "columns of the answer; the model's and those that postprocessing adds"},
+    )
+    batching: Batching | Literal[False] = field(default=Batching(), metadata={"doc": "false: no batch axis"})
+    cache: CacheSpec | None = field(default=None, metadata={"doc": "absent: answers are not kept"})
+    timeout_s: float = field(default=30.0, metadata={"doc": "the deadline of a request that names none"})
+    required: bool = field(default=True, metadata={"doc": "readiness waits for it"})
+    expose: tuple[Literal["mcp"], ...] = field(default=(), metadata={"doc": "offer it as a tool"})
+    examples: tuple[Mapping[str, Any], ...] = field(
+        default=(), metadata={"doc": "inputs for warm-up, `check --load`, documentation and tests"}
+    )
+    database: Any = field(default=None, metadata={"doc": "a name under config/databases/, or one written here"})
+
+    @property
+    def batched(self) -> bool:
+        """Whether the model has a batch axis."""
+        return self.batching is not False
+
+    @property
+    def batching_or_default(self) -> Batching:
+        """The batching section, also for pipelines that never batch (their queue still has a size)."""
+        return self.batching if isinstance(self.batching, Batching) else Batching(max_size=1)
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderMatch:
+    """``match: [{header: {x-canary: "true"}, version: "2"}]``."""
+
+    header: Mapping[str, str]
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class RouteSpec:
+    """config/routes/<name>.yaml: how a bare name becomes a version."""
+
+    name: str = field(metadata={"doc": "the pipeline; defaults to the file's stem"})
+    default: str | None = field(default=None, metadata={"doc": "the version of a bare name"})
+    aliases: Mapping[str, str] = field(default_factory=dict, metadata={"doc": "names for versions"})
+    split: Mapping[str, float] = field(default_factory=dict, metadata={"doc": "version to weight"})
+    sticky: str | None = field(default=None, metadata={"doc": "the input whose value keeps to one side of the split"})
+    match: tuple[HeaderMatch, ...] = field(default=(), metadata={"doc": "headers that choose a version"})
+    shadow: str | None = field(default=None, metadata={"doc": "a version that gets a copy of the traffic"})

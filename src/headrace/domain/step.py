@@ -1,0 +1,261 @@
+"""How a plain function becomes a step: what it reads and writes, its parameters, and how it is run on a batch."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, cast
+
+import numpy as np
+
+from headrace.domain.batch import Batch, extent
+from headrace.domain.errors import EngineError, InvalidConfig, ModelFailure
+from headrace.domain.parameters import Signature, signature
+from headrace.domain.tensors import ANYTHING, Column, TensorSpec
+
+Map = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]
+Specs = Mapping[str, TensorSpec]
+Run = Callable[["Batch", "Context"], "Batch | Awaitable[Batch]"]
+Form = Literal["batch", "columns", "row"]
+
+
+def in_turn(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+    """Apply *function* to each item, one after another."""
+    return [function(item) for item in items]
+
+
+@dataclass(slots=True)
+class Context:
+    """What a step may know beside its columns.
+
+    *options* steer the engine and the steps; requests with different options never share a batch. *values* are
+    batch-wide (statistics); what belongs to a row is a column. *deadline* is in seconds of the monotonic clock.
+    *map* applies a function to many rows, in parallel threads where the executor offers them. *timings* collect
+    (phase, step, seconds) as the pipeline runs.
+    """
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
+    deadline: float | None = None
+    map: Map = in_turn
+    timings: list[tuple[str, str, float]] = field(default_factory=list)
+
+    def late(self) -> bool:
+        """Whether the deadline has passed."""
+        return self.deadline is not None and time.monotonic() >= self.deadline
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step as it stands in one pipeline: named, with its parameters and columns bound.
+
+    *after* tells the columns that follow, given those before. *waits* says that `run` returns an awaitable;
+    *pure*, that it leaves the values it reads as they were.
+    """
+
+    name: str
+    run: Run
+    reads: Specs
+    after: Callable[[Specs], dict[str, TensorSpec]]
+    waits: bool = False
+    pure: bool = False
+
+
+Flow = Callable[..., Mapping[str, TensorSpec | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class StepType:
+    """What a function behind steps declares.
+
+    *reads* and *writes* map column names to specs; either may be a function of the step's parameters. *flow*
+    computes the specs of what is written from those of what is read (positionally: one mapping) and the
+    parameters; a spec of None drops the column. *flexible* types read their column under whatever name it has
+    when only one column fits.
+    """
+
+    function: Callable[..., Any]
+    signature: Signature
+    form: Form
+    reads: Specs | Callable[..., Specs]
+    writes: Specs | Callable[..., Specs]
+    flow: Flow | None
+    flexible: bool
+    parallel: bool
+    waits: bool
+    pure: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Declaration:
+    reads: Specs | Callable[..., Specs] | Sequence[str] | None
+    writes: Specs | Callable[..., Specs] | Sequence[str] | None
+    flow: Flow | None
+    per: Literal["batch", "row"]
+    flexible: bool
+    parallel: bool
+    pure: bool
+
+
+_MARK: Final = "__headrace_step__"
+F = Callable[..., Any]
+
+
+def step(
+    *,
+    reads: Specs | Callable[..., Specs] | Sequence[str] | None = None,
+    writes: Specs | Callable[..., Specs] | Sequence[str] | None = None,
+    flow: Flow | None = None,
+    per: Literal["batch", "row"] = "batch",
+    flexible: bool = False,
+    parallel: bool = False,
+    pure: bool = False,
+) -> Callable[[F], F]:
+    """State what a step function reads and writes; the function itself stays as it is.
+
+    The positional parameters of the function are the columns it reads, each a NumPy array or a list with one
+    entry per row (``per="row"``: the value of one row), and its keyword-only parameters are the step's ``params``.
+    It returns one column, or a mapping of columns. A function whose first parameter is ``batch`` gets the whole
+    Batch and returns one. A positional parameter ``context`` gets the Context. ``parallel`` spreads the rows of a
+    ``per="row"`` step over threads; ``pure`` promises that the values read are not changed in place.
+    """
+
+    def mark(function: F) -> F:
+        setattr(function, _MARK, _Declaration(reads, writes, flow, per, flexible, parallel, pure))
+        return function
+
+    return mark
+
+
+def step_type(function: Callable[..., Any]) -> StepType:
+    """What *function* declares, as a StepType. Raises InvalidConfig when it does not say enough."""
+    declared: _Declaration = getattr(function, _MARK, _Declaration(None, None, None, "batch", False, False, False))
+    found = signature(function)
+    form: Form = "row" if declared.per == "row" else "columns"
+    if found.columns[:1] == ("batch",):
+        form = "batch"
+        found = Signature((), found.parameters, found.rest, found.takes_context)
+        if declared.reads is None or declared.writes is None:
+            raise InvalidConfig(
+                f"step function {function.__name__!r} takes a whole batch and must state its columns: "
+                f"@step(reads=[...], writes=[...])"
+            )
+    reads = _specs(declared.reads)
+    if form != "batch" and not callable(reads):
+        reads = {name: reads.get(name, ANYTHING) for name in found.columns}
+    writes = _specs(declared.writes)
+    if declared.writes is None and form != "batch":
+        writes = dict.fromkeys(found.columns[:1], ANYTHING)
+    return StepType(
+        function, found, form, reads, writes, declared.flow, declared.flexible, declared.parallel,
+        inspect.iscoroutinefunction(function), declared.pure,
+    )  # fmt: skip
+
+
+def _specs(stated: Specs | Callable[..., Specs] | Sequence[str] | None) -> Specs | Callable[..., Specs]:
+    if stated is None:
+        return {}
+    if callable(stated) or isinstance(stated, Mapping):
+        return stated
+    return dict.fromkeys(stated, ANYTHING)
+
+
+def runner(kind: StepType, name: str, params: Mapping[str, Any], columns: Mapping[str, str]) -> Run:
+    """The callable that runs *kind* on a batch, with *columns* mapping declared names to those of the pipeline."""
+    if kind.form == "batch":
+        return _on_batch(kind, params)
+    build = _on_rows if kind.form == "row" else _on_columns
+    return build(kind, name, params, columns)
+
+
+def _on_batch(kind: StepType, params: Mapping[str, Any]) -> Run:
+    if kind.signature.takes_context:
+        return lambda batch, context: cast(Batch, kind.function(batch, context, **params))
+    return lambda batch, context: cast(Batch, kind.function(batch, **params))
+
+
+def _on_columns(kind: StepType, name: str, params: Mapping[str, Any], columns: Mapping[str, str]) -> Run:
+    sources = [columns.get(column, column) for column in kind.signature.columns]
+    keep = _keeper(kind, name, params, columns)
+
+    def arguments(batch: Batch, context: Context) -> list[Any]:
+        values: list[Any] = [batch.columns[source] for source in sources]
+        return [*values, context] if kind.signature.takes_context else values
+
+    if kind.waits:
+
+        async def wait(batch: Batch, context: Context) -> Batch:
+            return keep(batch, await kind.function(*arguments(batch, context), **params))
+
+        return wait
+    return lambda batch, context: keep(batch, kind.function(*arguments(batch, context), **params))
+
+
+def _keeper(
+    kind: StepType, name: str, params: Mapping[str, Any], columns: Mapping[str, str]
+) -> Callable[[Batch, Any], Batch]:
+    """How what a function returned becomes columns of the batch."""
+    writes = list(kind.writes(**params) if callable(kind.writes) else kind.writes)
+
+    def keep(batch: Batch, returned: Any) -> Batch:
+        if not isinstance(returned, Mapping):
+            if len(writes) != 1:
+                raise ModelFailure(f"step {name!r} promised the columns {', '.join(writes)} and returned one value")
+            returned = {writes[0]: returned}
+        for column, values in returned.items():
+            if extent(values) != batch.size:
+                raise ModelFailure(
+                    f"step {name!r} returned {extent(values)} rows for column {column!r}; the batch has {batch.size}"
+                )
+        return batch.with_columns(**{columns.get(column, column): values for column, values in returned.items()})
+
+    return keep
+
+
+def _on_rows(kind: StepType, name: str, params: Mapping[str, Any], columns: Mapping[str, str]) -> Run:
+    sources = [columns.get(column, column) for column in kind.signature.columns]
+    keep = _keeper(kind, name, params, columns)
+
+    def run(batch: Batch, context: Context) -> Batch:
+        extra = (context,) if kind.signature.takes_context else ()
+
+        def one(values: tuple[Any, ...]) -> Any:
+            try:
+                return kind.function(*values, *extra, **params)
+            except Exception as error:  # the row leaves, its neighbours go on
+                return as_engine_error(error, f"step {name!r}")
+
+        rows = list(zip(*(batch.columns[source] for source in sources), strict=True))
+        results = context.map(one, rows) if kind.parallel else in_turn(one, rows)
+        errors = {row: result for row, result in enumerate(results) if isinstance(result, EngineError)}
+        left = batch.without(errors)
+        return keep(left, _gathered([result for result in results if not isinstance(result, EngineError)]))
+
+    return run
+
+
+def _gathered(results: list[Any]) -> Any:
+    if results and isinstance(results[0], Mapping):
+        return {key: as_column(result[key] for result in results) for key in results[0]}
+    return as_column(results)
+
+
+def as_column(values: Iterable[Any]) -> Column:
+    """One array where the values stack (arrays of one shape and type, NumPy scalars), else a list."""
+    rows = list(values)
+    if rows and all(isinstance(row, (np.ndarray, np.generic)) for row in rows):
+        first = rows[0]
+        if all(row.shape == first.shape and row.dtype == first.dtype for row in rows):
+            return np.stack(rows)
+    return rows
+
+
+def as_engine_error(error: Exception, what: str) -> EngineError:
+    """*error* itself if it has a meaning of its own, else a ModelFailure that names *what* raised it."""
+    if isinstance(error, EngineError):
+        return error
+    failure = ModelFailure(f"{what} raised {type(error).__name__}: {str(error)[:500]}")
+    failure.__cause__ = error
+    return failure

@@ -1,0 +1,1 @@
+"""The use cases: asynchronous, over the engine, knowing no transport and no technology."""

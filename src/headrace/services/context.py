@@ -1,0 +1,112 @@
+"""Who asks, until when, under which id, and what comes back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from headrace.domain.batch import Outcome, pick_rows
+from headrace.domain.errors import EngineError
+from headrace.domain.registry import PipelineRef
+from headrace.domain.tensors import Column
+
+Mode = Literal["request", "stream", "job"]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks."""
+
+    name: str = "anonymous"
+    roles: frozenset[str] = frozenset()
+
+
+ANYBODY = Caller()
+
+
+@dataclass(slots=True)
+class RequestContext:
+    """What a request carries beside its inputs.
+
+    *deadline* is in seconds of the monotonic clock (None: the pipeline's own `timeout_s`). *headers* have lower-case
+    names and serve routing alone. *priority* 1 goes first; 0 is the middle, as in the V2 protocol.
+    """
+
+    request_id: str = ""
+    deadline: float | None = None
+    door: str = "library"
+    mode: Mode = "request"
+    caller: Caller = ANYBODY
+    options: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] | None = None
+    routing_key: str | None = None
+    fresh: bool = False
+    """Whether a kept answer must not be used (``Cache-Control: no-cache``)."""
+    priority: int = 0
+
+    def remaining_s(self) -> float | None:
+        """Seconds left; None without a deadline."""
+        return None if self.deadline is None else self.deadline - time.monotonic()
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """The decoded inputs of one request: columns of *rows* entries each, as lists or arrays.
+
+    *flat* says that list columns hold the elements of a row without its inner nesting (V2 JSON with flat data);
+    their number per row has been checked against the shape that the request stated.
+    """
+
+    columns: Mapping[str, Column]
+    rows: int
+    flat: bool = False
+
+
+@dataclass(slots=True)
+class Timing:
+    """Where the time of one request went: seconds in the queue, and of its batch per phase and step."""
+
+    queue_s: float = 0.0
+    run_s: float = 0.0
+    batch_size: int = 0
+    steps: Sequence[tuple[str, str, float]] = ()
+
+
+@dataclass(slots=True)
+class Result:
+    """The answer to one request.
+
+    *columns* are shared with the whole batch; *picks* tell for each row of the request which row of them is its
+    own, or why it failed. *ref* is the pipeline that answered.
+    """
+
+    ref: PipelineRef
+    columns: Mapping[str, Column]
+    picks: Sequence[int | EngineError]
+    timing: Timing
+    cached: bool = False
+    route: str = ""
+
+    def outcomes(self) -> list[Outcome]:
+        """A row (values are slices of the shared columns) or an error for each row, in the order asked."""
+        columns = self.columns
+        return [
+            pick if isinstance(pick, EngineError) else {name: column[pick] for name, column in columns.items()}
+            for pick in self.picks
+        ]
+
+    def error(self) -> EngineError | None:
+        """The first row's error that there is."""
+        if isinstance(self.picks, range):
+            return None
+        return next((pick for pick in self.picks if isinstance(pick, EngineError)), None)
+
+    def column(self, name: str) -> Column:
+        """One output column of this request's rows; raises the first row's error if one failed."""
+        if isinstance(self.picks, range):
+            return self.columns[name][self.picks.start : self.picks.stop]
+        if (error := self.error()) is not None:
+            raise error
+        return pick_rows(self.columns[name], [pick for pick in self.picks if not isinstance(pick, EngineError)])
