@@ -9,13 +9,14 @@ from itertools import groupby
 from typing import cast
 
 from headrace.domain.batch import Batch
+from headrace.domain.coerce import coerce
 from headrace.domain.errors import DeadlineExceeded, EngineError, InvalidConfig
 from headrace.domain.fit import Plan
 from headrace.domain.isolation import isolate
 from headrace.domain.model import Model, RemoteModel
 from headrace.domain.model_call import model_step
 from headrace.domain.registry import PipelineRef
-from headrace.domain.spec import PipelineSpec
+from headrace.domain.spec import Auto, PipelineSpec
 from headrace.domain.step import Context, Step, as_engine_error
 from headrace.domain.tensors import TensorSpec
 
@@ -36,16 +37,29 @@ class Pipeline:
 
     *inputs* and *outputs* are the columns it takes and gives, row axis first. *batched* is False for a model
     without a batch axis: a request is then a batch of one row whose columns hold the whole tensor. *digest*
-    identifies the bytes of the artefact and the configuration.
+    identifies the bytes of the artefact and the configuration. *instances* is how many batches may run at the same
+    time.
     """
 
-    def __init__(self, spec: PipelineSpec, plan: Plan, model: Model, *, model_name: str, digest: str = "") -> None:
+    def __init__(
+        self,
+        spec: PipelineSpec,
+        plan: Plan,
+        model: Model,
+        *,
+        model_name: str,
+        model_version: str = "1",
+        digest: str = "",
+        instances: int | Auto = "auto",
+    ) -> None:
         if plan.problems:
             raise InvalidConfig("; ".join(found.problem.message for found in plan.problems))
         self.ref = PipelineRef(spec.name, spec.version)
         self.spec = spec
         self.model = model
         self.model_name = model_name
+        self.model_version = model_version
+        self.instances = instances
         self.digest = digest
         self.inputs: Mapping[str, TensorSpec] = plan.inputs
         self.outputs: Mapping[str, TensorSpec] = plan.outputs
@@ -63,6 +77,10 @@ class Pipeline:
 
     def __repr__(self) -> str:
         return f"Pipeline({self.ref}, model {self.model_name})"
+
+    def close(self) -> None:
+        """Let go of the model."""
+        self.model.close()
 
     @property
     def remote(self) -> bool:
@@ -83,18 +101,21 @@ class Pipeline:
                     batch = await _wait(stage, batch, context)
             else:
                 batch = await call(_Segment(stages), batch, context)
-        return self._finished(batch)
+        return self.finished(batch)
 
-    def run_stages(self, phases: Sequence[str], batch: Batch, context: Context) -> Batch:
-        """Run the synchronous stages of some *phases* alone (a chunk of a generated answer, say)."""
-        stages = [stage for stage in self._stages if stage.phase in phases]
-        return _Segment(tuple(stages))(batch, context)
+    def prepared(self, batch: Batch, context: Context) -> Batch:
+        """*batch* as the model takes it: coerced and through the preprocessing alone, for a generated answer."""
+        return self._stages_of("preprocess")(coerce(batch, self.inputs), context)
+
+    def completed(self, batch: Batch, context: Context) -> Batch:
+        """The answer of a batch that has the model's columns: through the postprocessing alone."""
+        return self.finished(self._stages_of("postprocess")(batch, context))
+
+    def _stages_of(self, phase: str) -> _Segment:
+        return _Segment([stage for stage in self._stages if stage.phase == phase])
 
     def finished(self, batch: Batch) -> Batch:
-        """The output columns of a batch that has been through the stages."""
-        return self._finished(batch)
-
-    def _finished(self, batch: Batch) -> Batch:
+        """The output columns alone of a batch that has been through the stages."""
         if batch.size == 0:
             return Batch({}, 0, failures=batch.failures, positions=())
         return batch.select(self._output_names)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from headrace.domain.registry import PipelineRef
 from headrace.domain.spec import ModelSpec, PipelineSpec, RouteSpec
@@ -42,6 +42,9 @@ class Workspace(Protocol):
 
     def build(self, spec: PipelineSpec) -> Pipeline:
         """Load the model and bind the steps; blocks. Raises InvalidConfig, NotFound or ModelFailure."""
+
+    def examples(self, spec: PipelineSpec) -> Sequence[Mapping[str, Any]]:
+        """The example inputs of a pipeline as rows, with ``{file: ..}`` read."""
 
     def fingerprint(self) -> Hashable:
         """A value that changes when one of the files does."""

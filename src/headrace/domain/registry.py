@@ -78,16 +78,16 @@ class Registry(Generic[T]):
     def __contains__(self, ref: PipelineRef) -> bool:
         return ref in self._leases
 
-    def add(self, value: T) -> None:
-        """Register *value*; raises Conflict if its reference is taken."""
+    def add(self, value: T, lease: Lease[T] | None = None) -> None:
+        """Register *value*; raises Conflict if its reference is taken. *lease* is its own, where it has one."""
         if value.ref in self._leases:
             raise Conflict(f"pipeline {value.ref} is loaded already")
-        self._leases[value.ref] = Lease(value)
+        self._leases[value.ref] = lease or Lease(value)
 
-    def swap(self, value: T, on_idle: Callable[[T], None]) -> None:
+    def swap(self, value: T, on_idle: Callable[[T], None], lease: Lease[T] | None = None) -> None:
         """Put *value* in the place of the one with its reference; *on_idle* gets the old one once it is unused."""
         old = self._leases.get(value.ref)
-        self._leases[value.ref] = Lease(value)
+        self._leases[value.ref] = lease or Lease(value)
         if old is not None:
             old.retire(on_idle)
 

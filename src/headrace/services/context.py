@@ -53,24 +53,22 @@ class RequestContext:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """The decoded inputs of one request: columns of *rows* entries each, as lists or arrays.
+    """The decoded inputs of one request: columns of *rows* entries each.
 
-    *flat* says that list columns hold the elements of a row without its inner nesting (V2 JSON with flat data);
-    their number per row has been checked against the shape that the request stated.
+    A list column has one entry per row, nested as the row's shape says; it becomes part of an array only when its
+    batch is formed. Arrays have the row axis first.
     """
 
     columns: Mapping[str, Column]
     rows: int
-    flat: bool = False
 
 
 @dataclass(slots=True)
 class Timing:
-    """Where the time of one request went: seconds in the queue, and of its batch per phase and step."""
+    """Where the time of one batch went: (phase, step, seconds) for each step, and how many rows there were."""
 
-    queue_s: float = 0.0
-    run_s: float = 0.0
     batch_size: int = 0
+    run_s: float = 0.0
     steps: Sequence[tuple[str, str, float]] = ()
 
 
@@ -79,13 +77,14 @@ class Result:
     """The answer to one request.
 
     *columns* are shared with the whole batch; *picks* tell for each row of the request which row of them is its
-    own, or why it failed. *ref* is the pipeline that answered.
+    own, or why it failed. *ref* is the pipeline that answered, *queue_s* the seconds that the request waited.
     """
 
     ref: PipelineRef
     columns: Mapping[str, Column]
     picks: Sequence[int | EngineError]
     timing: Timing
+    queue_s: float = 0.0
     cached: bool = False
     route: str = ""
 

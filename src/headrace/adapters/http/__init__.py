@@ -1,0 +1,1 @@
+"""The HTTP door: it translates between HTTP and the services, and decides nothing."""

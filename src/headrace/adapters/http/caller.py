@@ -1,0 +1,60 @@
+"""Who is calling, and may they?"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping
+
+from headrace.core.constraints import Secret
+from headrace.domain.errors import Denied, Unauthenticated
+
+OPEN_PATHS = frozenset({"/livez", "/readyz"})
+"""What answers without a token: probes carry none."""
+
+
+class Doorkeeper:
+    """Lets a request in: by its token where one is set, and by its origin where a browser sent it.
+
+    Without a token everything on this machine may call, and so could any web page that is open in a browser on it;
+    therefore a browser's request that changes or computes something must come from an origin that is allowed.
+    """
+
+    def __init__(self, token: Secret | str | None, origins: tuple[str, ...]) -> None:
+        text = token.reveal() if isinstance(token, Secret) else token
+        self._token = text.encode() if text else None
+        self.any_origin = "*" in origins
+        self._origins = frozenset(origin.rstrip("/").encode() for origin in origins)
+
+    def admit(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> None:
+        """Raises Unauthenticated or Denied for a request that may not pass."""
+        if self._token is not None:
+            if path not in OPEN_PATHS:
+                self._check_token(headers, self._token)
+        elif b"origin" in headers and method not in ("GET", "HEAD"):
+            self._check_origin(headers)
+
+    def allowed_origin(self, headers: Mapping[bytes, bytes]) -> bytes | None:
+        """What ``Access-Control-Allow-Origin`` says to this request; None without the header."""
+        origin = headers.get(b"origin")
+        if origin is None:
+            return None
+        if self.any_origin:
+            return b"*"
+        return origin if origin in self._origins else None
+
+    def _check_token(self, headers: Mapping[bytes, bytes], token: bytes) -> None:
+        given = headers.get(b"x-api-key")
+        if given is None:
+            scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
+            if scheme.lower() != b"bearer":
+                raise Unauthenticated("a token is needed: send `Authorization: Bearer <token>` or `X-API-Key: <token>`")
+        if not hmac.compare_digest(given.strip(), token):
+            raise Unauthenticated("the token is not valid")
+
+    def _check_origin(self, headers: Mapping[bytes, bytes]) -> None:
+        origin = headers[b"origin"]
+        if self.allowed_origin(headers) is not None or origin.partition(b"://")[2] == headers.get(b"host"):
+            return
+        raise Denied(
+            f"pages of {origin.decode('latin-1')[:100]!r} may not call this server; allow it under api.cors_origins"
+        )

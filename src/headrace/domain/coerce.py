@@ -1,0 +1,45 @@
+"""How the values of requests become the columns that a pipeline takes; a row that does not fit leaves alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from headrace.domain.batch import Batch
+from headrace.domain.errors import EngineError, InvalidInput
+from headrace.domain.tensors import TensorSpec, to_column
+
+
+def coerce(batch: Batch, specs: Mapping[str, TensorSpec]) -> Batch:
+    """*batch* with every column as its spec says; rows that do not fit are among the failures.
+
+    All rows are converted at once, which nearly always works; only when it does not are they looked at singly.
+    """
+    try:
+        return _converted(batch, specs)
+    except (InvalidInput, RecursionError) as error:
+        if batch.size == 1:
+            return batch.without({0: _meant(error)})
+    errors: dict[int, EngineError] = {}
+    for row in range(batch.size):
+        try:
+            _converted(batch.take(row, row + 1), specs)
+        except (InvalidInput, RecursionError) as error:
+            errors[row] = _meant(error)
+    left = batch.without(errors)
+    if left.size == 0:
+        return left
+    try:
+        return _converted(left, specs)
+    except InvalidInput as error:
+        return left.without(dict.fromkeys(range(left.size), error))
+
+
+def _converted(batch: Batch, specs: Mapping[str, TensorSpec]) -> Batch:
+    columns = {
+        name: to_column(column, specs[name]) if name in specs else column for name, column in batch.columns.items()
+    }
+    return Batch(columns, batch.size, failures=batch.failures, positions=batch.positions)
+
+
+def _meant(error: Exception) -> EngineError:
+    return error if isinstance(error, EngineError) else InvalidInput("lists are nested too deep")

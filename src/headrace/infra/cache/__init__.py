@@ -1,0 +1,1 @@
+"""The cache port, implemented: one file per place where values are kept."""

@@ -1,0 +1,146 @@
+"""Where does a step's name lead? To a function of the workspace, a built-in, an entry point or a module's function."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import threading
+from collections.abc import Callable, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, Final
+
+from headrace.domain.errors import InvalidConfig, NotFound
+from headrace.domain.parameters import nearest
+from headrace.domain.step import StepType, step_type
+from headrace.domain.steps import STEPS
+from headrace.infra.steps_folder import Broken, StepsFolder, import_steps, steps_files
+
+GROUP: Final = "headrace.steps"
+"""The entry point group under which an installed package offers steps."""
+
+Function = Callable[..., Any]
+
+
+class StepLookup:
+    """The steps that one workspace can name.
+
+    A name is tried in this order: a public function in ``steps/*.py``, a built-in, an entry point of
+    ``headrace.steps``, ``file.function`` (for a function whose bare name stands in several files of the workspace),
+    ``package.module:function``.
+    """
+
+    def __init__(self, root: Path) -> None:
+        """*root* is the workspace; nothing is read before `refresh`."""
+        self._folder = root / "steps"
+        self._steps = StepsFolder()
+        self._seen: object = None
+        self._lock = threading.Lock()
+        self._offers: Mapping[str, EntryPoint] = {}
+
+    @property
+    def broken(self) -> tuple[Broken, ...]:
+        """The files of the workspace that could not be imported."""
+        return self._steps.broken
+
+    @property
+    def files(self) -> Mapping[Path, tuple[str, ...]]:
+        """The names of the public functions in each file of the workspace that could be imported."""
+        return {self._folder / f"{stem}.py": tuple(names) for stem, names in self._steps.functions.items()}
+
+    def refresh(self) -> None:
+        """Import the files of the workspace again if one of them changed since the last time."""
+        with self._lock:
+            now = [(file, file.stat().st_mtime_ns, file.stat().st_size) for file in steps_files(self._folder)]
+            if now != self._seen:
+                self._steps = import_steps(self._folder)
+                self._seen = now
+            self._offers = {offer.name: offer for offer in entry_points(group=GROUP)}
+
+    def names(self) -> list[str]:
+        """Every name that leads to a step, but for those with a colon."""
+        own = [name for functions in self._steps.functions.values() for name in functions]
+        return sorted({*own, *STEPS, *self._offers})
+
+    def find(self, name: str) -> StepType:
+        """The step behind *name*.
+
+        Raises NotFound, with the nearest spelling, when there is none, and InvalidConfig when the name stands for
+        several functions or the one it stands for cannot be imported or does not say which columns it has.
+        """
+        function = self._function(name)
+        try:
+            return step_type(function)
+        except (NameError, TypeError, ValueError) as error:  # type hints that cannot be read, a built-in function
+            raise InvalidConfig(f"step {name!r} cannot be used: {error}") from error
+
+    def hidden(self, name: str) -> bool:
+        """Whether a broken file of the workspace seems to hold *name*; its own mistake says it all, then."""
+        function = name.rpartition(".")[2]
+        return any(file.mentions(function) for file in self.broken)
+
+    def source(self, function: Function) -> list[Path]:
+        """The files whose bytes decide what *function* does; all of ``steps/`` for one of the workspace."""
+        if function.__module__.startswith("_headrace_steps_"):
+            return steps_files(self._folder)
+        file = inspect.getsourcefile(inspect.unwrap(function))
+        return [Path(file)] if file else []
+
+    def _function(self, name: str) -> Function:
+        if (own := self._own(name)) is not None:
+            return own
+        if name in STEPS:
+            return STEPS[name]
+        if name in self._offers:
+            return _loaded(self._offers[name])
+        stem, _, function = name.rpartition(".")
+        if function in self._steps.functions.get(stem, ()):
+            return self._steps.functions[stem][function]
+        if ":" in name:
+            return _imported(name)
+        raise NotFound(f"no step {name!r}{nearest(name, self.names())}; {self._where_to_look()}")
+
+    def _own(self, name: str) -> Function | None:
+        found = {stem: functions[name] for stem, functions in self._steps.functions.items() if name in functions}
+        if len(found) > 1:
+            files = " and ".join(f"steps/{stem}.py" for stem in found)
+            raise InvalidConfig(f"step {name!r} is in {files}; write {' or '.join(f'{stem}.{name}' for stem in found)}")
+        return next(iter(found.values()), None)
+
+    def _where_to_look(self) -> str:
+        own = sorted(name for functions in self._steps.functions.values() for name in functions)
+        return f"the workspace's own: {', '.join(own)}" if own else "the workspace has none of its own under steps/"
+
+
+def _loaded(offer: EntryPoint) -> Function:
+    try:
+        found = offer.load()
+    except Exception as error:  # an installed package's code
+        raise InvalidConfig(
+            f"step {offer.name!r} is offered as {offer.value}, which cannot be imported: {type(error).__name__}: {error}"
+        ) from error
+    return _callable(found, offer.name)
+
+
+def _imported(name: str) -> Function:
+    module_name, _, attribute = name.partition(":")
+    if not module_name or not attribute:
+        raise NotFound(f"no step {name!r}; a function of a module is written package.module:function")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        missing = error.name or module_name
+        raise NotFound(f"no step {name!r}: there is no module {missing!r} (is its package installed?)") from error
+    except Exception as error:  # a user's module
+        raise InvalidConfig(f"step {name!r}: importing it raises {type(error).__name__}: {error}") from error
+    found = vars(module).get(attribute)
+    if found is None:
+        functions = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        raise NotFound(f"module {module_name!r} has no function {attribute!r}{nearest(attribute, functions)}")
+    return _callable(found, name)
+
+
+def _callable(found: Any, name: str) -> Function:
+    if not inspect.isfunction(found):
+        raise InvalidConfig(f"step {name!r} is a {type(found).__name__}; a step is a function")
+    return found

@@ -1,0 +1,391 @@
+"""Gathers single requests into batches: nothing waits while the machine is idle, and batches grow under load."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+from headrace.domain.batch import Batch, join_columns
+from headrace.domain.coerce import coerce
+from headrace.domain.errors import DeadlineExceeded, EngineError, Internal, NotReady, Overloaded
+from headrace.domain.pipeline import Pipeline
+from headrace.domain.registry import PipelineRef
+from headrace.domain.step import Context
+from headrace.domain.tensors import Column
+from headrace.services.context import Inputs, RequestContext, Result, Timing
+from headrace.services.executor import Executor
+from headrace.services.gate import Gate
+from headrace.services.measures import Measures
+from headrace.services.placement import Placement
+
+
+class Entry:
+    """One request in a queue: its inputs, until when, and the future that its caller awaits."""
+
+    __slots__ = ("deadline", "future", "inputs", "key", "options", "priority", "queued_at")
+
+    def __init__(
+        self, inputs: Inputs, request: RequestContext, key: Hashable, future: asyncio.Future[Result], now: float
+    ) -> None:
+        self.inputs = inputs
+        self.options = request.options
+        self.priority = request.priority
+        self.deadline = request.deadline
+        self.key = key
+        self.future = future
+        self.queued_at = now
+
+
+class Batcher:
+    """The queue of one pipeline and the loop that empties it.
+
+    Requests that arrive in one turn of the event loop meet in one batch. While batches run the queue grows, and
+    the next batch is what has gathered. Entries are picked only once a place at the gate is there, so what has
+    expired or whose caller has left by then never runs. Nothing that happens to a batch ends the loop.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        *,
+        gate: Gate,
+        executor: Executor,
+        measures: Measures,
+        instances: int = 1,
+        on_busy: Callable[[], object] = lambda: None,
+        on_idle: Callable[[], object] = lambda: None,
+    ) -> None:
+        batching = pipeline.spec.batching_or_default
+        self.pipeline = pipeline
+        self.placement = Placement(batching.max_size)
+        self.expired = 0
+        self.departed = 0
+        self._max_queue = batching.max_queue
+        self._linger_s = batching.max_wait_ms / 1e3
+        self._instances = instances
+        self._gate = gate
+        self._executor = executor
+        self._measures = measures
+        self._on_busy, self._on_idle = on_busy, on_idle
+        self._pending: deque[Entry] = deque()
+        self._running: list[Sequence[Entry]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._awake = False
+        self._linger: asyncio.TimerHandle | None = None
+        self._sweep: tuple[float, asyncio.TimerHandle] | None = None
+        self._busy = False
+        self._asking = 0
+        self._closed = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._keyed = _needs_key(pipeline)
+
+    @property
+    def queued(self) -> int:
+        """How many requests wait."""
+        return len(self._pending)
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests wait or run."""
+        return len(self._pending) + sum(len(entries) for entries in self._running)
+
+    def submit(self, inputs: Inputs, request: RequestContext) -> asyncio.Future[Result]:
+        """Queue a request. Raises Overloaded at once when the queue is full, NotReady after `close`."""
+        if self._closed:
+            raise NotReady(f"pipeline {self.pipeline.ref} is being unloaded")
+        if len(self._pending) >= self._max_queue:
+            raise Overloaded(f"{self._max_queue} requests wait for {self.pipeline.ref} already")
+        loop = asyncio.get_running_loop()
+        now = time.monotonic()
+        key = None if not self._keyed and not request.options else _key(inputs, request)
+        entry = Entry(inputs, request, key, loop.create_future(), now)
+        self._pending.append(entry)
+        if not self._busy:
+            self._busy = True
+            self._idle.clear()
+            self._on_busy()
+        if entry.deadline is not None and (self._sweep is None or entry.deadline < self._sweep[0]):
+            self._sweep_at(entry.deadline, now)
+        if not self._awake:
+            self._awake = True
+            loop.call_soon(self._wake)
+        return entry.future
+
+    async def drained(self) -> None:
+        """Wait until nothing is queued or running."""
+        await self._idle.wait()
+
+    def close(self) -> None:
+        """Take no more requests; those queued are still answered."""
+        self._closed = True
+
+    def abandon(self, error: EngineError) -> int:
+        """Fail everything still queued with *error*; returns how many requests that were."""
+        abandoned = [entry for entry in self._pending if not entry.future.done()]
+        self._pending.clear()
+        for entry in abandoned:
+            entry.future.set_exception(error)
+        self._settle()
+        return len(abandoned)
+
+    def _wake(self) -> None:
+        """Start as many batches as may run now."""
+        self._awake = False
+        while self._pending and len(self._running) + self._asking < self._instances:
+            if not self._ripe():
+                return
+            if self.pipeline.synchronous and self.placement.inline(min(self._rows(), self.placement.largest())):
+                self._run_inline()
+                continue
+            self._asking += 1
+            self._gate.ask("real_time", self._granted)
+        self._settle()
+
+    def _rows(self) -> int:
+        """About how many rows wait; exact where every request has one."""
+        return len(self._pending)
+
+    def _ripe(self) -> bool:
+        """Whether the oldest request has waited long enough for company, or there is enough of it."""
+        if self._linger_s <= 0 or self._rows() >= self.placement.largest():
+            return True
+        left = self._pending[0].queued_at + self._linger_s - time.monotonic()
+        if left <= 0:
+            return True
+        if self._linger is None:
+            self._linger = asyncio.get_running_loop().call_later(left, self._lingered)
+        return False
+
+    def _lingered(self) -> None:
+        self._linger = None
+        self._wake()
+
+    def _run_inline(self) -> None:
+        entries = self._pick()
+        if not entries:
+            return
+        self._running.append(entries)
+        # A synchronous pipeline whose call runs in place never suspends: one step of the coroutine is all of it.
+        try:
+            self._run(entries, in_place).send(None)
+        except StopIteration:
+            return
+        raise AssertionError("an inline batch must not wait")
+
+    def _granted(self) -> None:
+        """A place at the gate is there: now choose who gets it."""
+        self._asking -= 1
+        entries = self._pick()
+        if not entries:
+            self._gate.leave()
+            self._settle()
+            return
+        self._running.append(entries)
+        task = asyncio.get_running_loop().create_task(self._run_at_gate(entries))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run_at_gate(self, entries: Sequence[Entry]) -> None:
+        try:
+            await self._run(entries, self._executor.call)
+        finally:
+            self._gate.leave()
+            if self._pending and not self._awake:
+                self._awake = True
+                asyncio.get_running_loop().call_soon(self._wake)
+
+    def _pick(self) -> list[Entry]:
+        """The next entries that may share a batch, without the departed and the expired."""
+        if any(entry.priority for entry in self._pending):
+            self._pending = deque(sorted(self._pending, key=lambda entry: entry.priority or MIDDLE))
+        limit = self.placement.largest()
+        if not self.pipeline.batched:
+            limit = 1
+        picked: list[Entry] = []
+        left: list[Entry] = []
+        rows = 0
+        now = time.monotonic()
+        while self._pending:
+            entry = self._pending.popleft()
+            if entry.future.done():
+                self.departed += 1
+            elif entry.deadline is not None and now >= entry.deadline:
+                self._expire(entry)
+            elif picked and entry.key != picked[0].key:
+                left.append(entry)
+            elif picked and rows + entry.inputs.rows > limit:
+                left.append(entry)
+                break
+            else:
+                picked.append(entry)
+                rows += entry.inputs.rows
+                if rows >= limit:
+                    break
+        self._pending.extendleft(reversed(left))
+        return picked
+
+    async def _run(self, entries: Sequence[Entry], call: Callable[..., Any]) -> None:
+        started = time.monotonic()
+        timing = Timing()
+        try:
+            # Converting and running happen in one trip: while a thread works on this batch, the loop reads the next.
+            context = Context(entries[0].options, deadline=_latest(entries), map=self._executor.map)
+            batch = _merged(entries)
+            done = await run_batch(self.pipeline, batch, context, call)
+            timing.batch_size = batch.size
+            timing.steps = context.timings
+            timing.run_s = time.monotonic() - started
+            self.placement.observe(batch.size, sum(seconds for _, _, seconds in context.timings))
+            _deliver(entries, done, self.pipeline.ref, timing, started)
+            self._measures.batch(self.pipeline.ref, timing, started - entries[0].queued_at)
+        except Exception as error:  # the loop outlives any batch
+            _fail(entries, error)
+        finally:
+            self._running.remove(entries)
+            self._settle()
+
+    def _settle(self) -> None:
+        if self._busy and not self._pending and not self._running and not self._asking:
+            self._busy = False
+            self._idle.set()
+            self._on_idle()
+
+    def _sweep_at(self, deadline: float, now: float) -> None:
+        if self._sweep is not None:
+            self._sweep[1].cancel()
+        handle = asyncio.get_running_loop().call_later(max(0.0, deadline - now), self._expire_late)
+        self._sweep = (deadline, handle)
+
+    def _expire_late(self) -> None:
+        """Answer every caller whose time is over, queued or running, and look again when the next one's is."""
+        self._sweep = None
+        now = time.monotonic()
+        following: float | None = None
+        for entry in [*self._pending, *(entry for entries in self._running for entry in entries)]:
+            if entry.deadline is None or entry.future.done():
+                continue
+            if now >= entry.deadline:
+                self._expire(entry)
+            elif following is None or entry.deadline < following:
+                following = entry.deadline
+        if following is not None:
+            self._sweep_at(following, now)
+
+    def _expire(self, entry: Entry) -> None:
+        self.expired += 1
+        waited = time.monotonic() - entry.queued_at
+        entry.future.set_exception(
+            DeadlineExceeded(f"the deadline passed after {waited * 1e3:.0f} ms with {self.pipeline.ref}")
+        )
+
+
+MIDDLE = 2**31
+"""Where a request without a priority stands among those with one (1 goes first)."""
+
+
+async def run_batch(pipeline: Pipeline, batch: Batch, context: Context, call: Callable[..., Any]) -> Batch:
+    """Coerce *batch* to what the pipeline takes and run it, both where *call* says."""
+    if not pipeline.synchronous:
+        return await pipeline.run(_coerced(batch, context, pipeline), context, call)
+
+    # One trip: a synchronous pipeline is a single segment, and the coercion rides along.
+    async def ride(segment: Callable[[Batch, Context], Batch], given: Batch, outer: Context) -> Batch:
+        result: Batch = await call(lambda part, inner: segment(_coerced(part, inner, pipeline), inner), given, outer)
+        return result
+
+    return await pipeline.run(batch, context, ride)
+
+
+def _coerced(batch: Batch, context: Context, pipeline: Pipeline) -> Batch:
+    started = time.perf_counter()
+    coerced = coerce(batch, pipeline.inputs)
+    context.timings.append(("preprocess", "inputs", time.perf_counter() - started))
+    return coerced
+
+
+async def in_place(function: Callable[[Batch, Context], Batch], batch: Batch, context: Context) -> Batch:
+    """A `Call` that runs its segment where it stands."""
+    return function(batch, context)
+
+
+def _needs_key(pipeline: Pipeline) -> bool:
+    """Whether requests to *pipeline* can differ in the shape of a row."""
+    return any(spec.numeric and (spec.row_shape is None or -1 in spec.row_shape) for spec in pipeline.inputs.values())
+
+
+def _key(inputs: Inputs, request: RequestContext) -> Hashable:
+    """What must agree among the entries of one batch: options, columns, types and trailing shapes."""
+    return (
+        repr(sorted(request.options.items())) if request.options else "",
+        tuple((name, _layout(column)) for name, column in sorted(inputs.columns.items())),
+    )
+
+
+def _layout(column: Column) -> Hashable:
+    if isinstance(column, list):
+        return tuple(_nesting(column[0])) if column else ()
+    return (column.dtype.str, column.shape[1:])
+
+
+def _nesting(value: Any) -> list[int]:
+    lengths = []
+    while isinstance(value, list):
+        lengths.append(len(value))
+        if not value:
+            break
+        value = value[0]
+    return lengths
+
+
+def _merged(entries: Sequence[Entry]) -> Batch:
+    if len(entries) == 1:
+        inputs = entries[0].inputs
+        return Batch(inputs.columns, inputs.rows)
+    names = entries[0].inputs.columns
+    columns = {name: join_columns([entry.inputs.columns[name] for entry in entries]) for name in names}
+    return Batch(columns, sum(entry.inputs.rows for entry in entries))
+
+
+def _latest(entries: Sequence[Entry]) -> float | None:
+    """A batch's deadline is its latest; entries expire singly."""
+    latest = 0.0
+    for entry in entries:
+        if entry.deadline is None:
+            return None
+        latest = max(latest, entry.deadline)
+    return latest
+
+
+def _deliver(entries: Sequence[Entry], done: Batch, ref: PipelineRef, timing: Timing, started: float) -> None:
+    """Give each entry its own rows, in the order that they were merged."""
+    picks = None if not done.failures else picks_of(done)
+    start = 0
+    for entry in entries:
+        stop = start + entry.inputs.rows
+        if not entry.future.done():
+            own = range(start, stop) if picks is None else picks[start:stop]
+            entry.future.set_result(Result(ref, done.columns, own, timing, started - entry.queued_at))
+        start = stop
+
+
+def picks_of(batch: Batch) -> list[int | EngineError]:
+    """For each original row the row of *batch* that it became, or its error."""
+    picks: list[int | EngineError] = [Internal("the row was lost")] * (batch.size + len(batch.failures))
+    for row, position in enumerate(batch.positions or range(batch.size)):
+        picks[position] = row
+    for position, error in batch.failures.items():
+        picks[position] = error
+    return picks
+
+
+def _fail(entries: Sequence[Entry], error: Exception) -> None:
+    meaning = error if isinstance(error, EngineError) else Internal("the batch could not be run")
+    if meaning is not error:
+        meaning.__cause__ = error
+    for entry in entries:
+        if not entry.future.done():
+            entry.future.set_exception(meaning)

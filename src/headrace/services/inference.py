@@ -1,0 +1,145 @@
+"""The real-time use case: route a request to a version, look for a kept answer, infer, keep, and copy to a shadow."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+from headrace.domain.batch import Row
+from headrace.domain.errors import EngineError, InvalidRequest
+from headrace.domain.pipeline import Pipeline
+from headrace.domain.registry import PipelineRef
+from headrace.domain.routing import Asked, Decision, Router
+from headrace.services.answers import Answers
+from headrace.services.context import Inputs, RequestContext, Result
+from headrace.services.engine import Engine
+from headrace.services.inputs import complete
+
+SHADOWS = 64
+"""Copies of requests that may be under way to shadow versions; beyond it they are dropped, not queued."""
+
+
+class Inference:
+    """Answers requests by name. Doors call it; it knows none of them."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        router: Router,
+        *,
+        answers: Answers | None = None,
+        default: str | None = None,
+    ) -> None:
+        """*answers* keeps those of pipelines that declare a cache; *default* answers requests that name nothing."""
+        self.engine = engine
+        self.router = router
+        self.answers = answers
+        self.measures = engine.measures
+        self.default = default
+        self.in_flight = 0
+        self._decisions: dict[tuple[str, str | None], Decision] = {}
+        self._shadows: set[asyncio.Task[None]] = set()
+
+    def forget_decisions(self) -> None:
+        """Decide anew from now on: pipelines or routes have changed."""
+        self._decisions.clear()
+
+    def resolve(self, asked: Asked) -> Decision:
+        """Which version answers *asked*. Raises NotFound, AmbiguousVersion, or InvalidRequest without any name."""
+        key = (asked.name, asked.version)
+        if (known := self._decisions.get(key)) is not None:
+            return known
+        if not asked.name:
+            return self._by_default(asked)
+        decision = self.router.decide(asked)
+        if self.router.fixed(asked):
+            self._decisions[key] = decision
+        return decision
+
+    def _by_default(self, asked: Asked) -> Decision:
+        if self.default is None:
+            raise InvalidRequest("the request names no pipeline, and pipelines.default is not set")
+        return self.resolve(
+            Asked(self.default, asked.version, asked.headers, asked.routing_key, asked.inputs),
+        )
+
+    def pipeline(self, asked: Asked) -> Pipeline:
+        """The pipeline that would answer *asked*."""
+        return self.engine.registry.get(self.resolve(asked).ref).pipeline
+
+    async def infer(self, asked: Asked, inputs: Inputs, request: RequestContext) -> Result:
+        """Answer one request of one or more rows.
+
+        Raises EngineError when the request as a whole cannot be answered; rows that failed are in the result.
+        """
+        started = time.monotonic()
+        self.in_flight += 1
+        ref: PipelineRef | None = None
+        code = "ok"
+        try:
+            decision = self.resolve(asked)
+            ref = decision.ref
+            pipeline = self.engine.registry.get(ref).pipeline
+            inputs = complete(pipeline, inputs)
+            if request.deadline is None:
+                request.deadline = started + pipeline.spec.timeout_s
+            if self.answers is not None and pipeline.spec.cache is not None:
+                result = await self.answers.infer(pipeline, inputs, request, self.engine.infer)
+            else:
+                result = await self.engine.infer(ref, inputs, request)
+            result.route = decision.reason
+            if decision.shadow is not None:
+                self._copy(decision.shadow, inputs, request)
+            if (error := result.error()) is not None:
+                code = error.code
+            return result
+        except EngineError as error:
+            code = error.code
+            raise
+        except asyncio.CancelledError:
+            code = "cancelled"
+            raise
+        finally:
+            self.in_flight -= 1
+            self.measures.request(ref, request.mode, request.door, code, time.monotonic() - started)
+
+    async def generate(self, asked: Asked, inputs: Inputs, request: RequestContext) -> AsyncIterator[Row]:
+        """Answer one row in chunks."""
+        started = time.monotonic()
+        decision = self.resolve(asked)
+        pipeline = self.engine.registry.get(decision.ref).pipeline
+        if request.deadline is None:
+            request.deadline = started + pipeline.spec.timeout_s
+        code = "ok"
+        try:
+            async for row in self.engine.generate(decision.ref, complete(pipeline, inputs), request):
+                yield row
+        except EngineError as error:
+            code = error.code
+            raise
+        finally:
+            self.measures.request(decision.ref, request.mode, request.door, code, time.monotonic() - started)
+
+    def _copy(self, shadow: PipelineRef, inputs: Inputs, request: RequestContext) -> None:
+        """Send a copy to the shadow version; its answer and its failures concern nobody."""
+        if len(self._shadows) >= SHADOWS or shadow not in self.engine.registry:
+            return
+        task = asyncio.get_running_loop().create_task(self._shadowed(shadow, inputs, request))
+        self._shadows.add(task)
+        task.add_done_callback(self._shadows.discard)
+
+    async def _shadowed(self, shadow: PipelineRef, inputs: Inputs, request: RequestContext) -> None:
+        started = time.monotonic()
+        code = "ok"
+        try:
+            pipeline = self.engine.registry.get(shadow).pipeline
+            copied = RequestContext(
+                request.request_id, started + pipeline.spec.timeout_s, "shadow", request.mode, request.caller,
+                request.options,
+            )  # fmt: skip
+            await self.engine.infer(shadow, complete(pipeline, inputs), copied)
+        except EngineError as error:
+            code = error.code
+        finally:
+            self.measures.request(shadow, request.mode, "shadow", code, time.monotonic() - started)

@@ -1,0 +1,72 @@
+"""Makes the named inputs of a request complete: every column that the pipeline takes, and no other."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from headrace.domain.errors import InvalidInput
+from headrace.domain.parameters import nearest
+from headrace.domain.pipeline import Pipeline
+from headrace.domain.tensors import TensorSpec
+from headrace.services.context import Inputs
+
+
+def rows_to_inputs(pipeline: Pipeline, rows: Sequence[Mapping[str, Any]]) -> Inputs:
+    """Turn rows of named values, as JSON gives them, into columns.
+
+    Optional inputs get their default, bytes columns are decoded from ``{"base64": ".."}``. Raises InvalidInput,
+    which names the row, the column and what would fit.
+    """
+    specs = pipeline.inputs
+    for number, row in enumerate(rows):
+        if not isinstance(row, Mapping):
+            raise InvalidInput(f"inputs{_at(number, rows)} must be an object of named values, not {row!r:.60}")
+        if row.keys() != specs.keys():
+            _require_known(row, specs, _at(number, rows))
+    columns = {name: [row.get(name, spec.default) for row in rows] for name, spec in specs.items()}
+    for name, spec in specs.items():
+        if spec.dtype in ("bytes", "any"):
+            columns[name] = [_unwrapped(value, name) for value in columns[name]]
+    return Inputs(columns, len(rows))
+
+
+def complete(pipeline: Pipeline, inputs: Inputs) -> Inputs:
+    """*inputs* with the defaults of optional columns. Raises InvalidInput for a missing or an unknown column."""
+    if inputs.columns.keys() == pipeline.inputs.keys():
+        return inputs
+    _require_known(inputs.columns, pipeline.inputs, "")
+    missing = {
+        name: [spec.default] * inputs.rows for name, spec in pipeline.inputs.items() if name not in inputs.columns
+    }
+    return Inputs({**inputs.columns, **missing}, inputs.rows)
+
+
+def _at(number: int, rows: Sequence[object]) -> str:
+    return f"[{number}]" if len(rows) > 1 else ""
+
+
+def _require_known(given: Mapping[str, Any], specs: Mapping[str, TensorSpec], where: str) -> None:
+    wanted = ", ".join(f"{name} ({spec.dtype})" for name, spec in specs.items()) or "none"
+    for name in given:
+        if name not in specs:
+            raise InvalidInput(
+                f"unknown input {name!r} in inputs{where}{nearest(str(name), list(specs))}; "
+                f"the pipeline takes: {wanted}",
+                details={"column": str(name)},
+            )
+    for name, spec in specs.items():
+        if name not in given and not spec.optional:
+            raise InvalidInput(f"inputs{where} lacks {name!r}; the pipeline takes: {wanted}", details={"column": name})
+
+
+def _unwrapped(value: Any, name: str) -> Any:
+    """Bytes from their JSON form; any other value as it is."""
+    if not isinstance(value, Mapping) or value.keys() != {"base64"}:
+        return value
+    try:
+        return base64.b64decode(value["base64"], validate=True)
+    except (binascii.Error, TypeError, ValueError):
+        raise InvalidInput(f"input {name!r} is not valid base64", details={"column": name}) from None
