@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import secrets
 import signal
 import sys
 from collections.abc import AsyncIterator, Generator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, cast
 
-from headrace.adapters.http.settings import ApiSettings
-from headrace.core.config import ConfigMistakes, Reader, Secret
-from headrace.core.logging import LoggingSettings, configure, logger
+from headrace.core.config import ConfigMistakes, Mistake, Reader, Secret
+from headrace.core.logging import configure, logger
 from headrace.domain.batch import Outcome
 from headrace.domain.errors import EngineError, InvalidConfig
 from headrace.domain.ports import Declared
@@ -30,105 +28,316 @@ from headrace.services.deployments import Deployments
 from headrace.services.engine import Engine
 from headrace.services.inference import Inference
 from headrace.services.inputs import rows_to_inputs
-from headrace.services.measures import Measures
+from headrace.settings import Settings
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @dataclass(frozen=True, slots=True)
-class FrameworkSettings:
-    """``framework:`` in the main file: how this installation calls itself."""
+class Report:
+    """What a look at a workspace found, as lines ``file:line: what is wrong``."""
 
-    name: str = field(default="Headrace", metadata={"doc": "the title of the API's documentation"})
-    version: str = field(default="1.0.0", metadata={"doc": "the version shown beside it"})
-    debug: bool = field(default=False, metadata={"doc": "log at DEBUG"})
-
-
-@dataclass(frozen=True, slots=True)
-class ModelsSettings:
-    """``models:`` in the main file."""
-
-    directory: str = field(default="./models", metadata={"doc": "where artefacts lie"})
-    default_adapter: str = field(default="onnx", metadata={"doc": "the runtime of a model that names none"})
-    memory_budget_mb: int | None = field(default=None, metadata={"doc": "kept for a later version"})
-    poll_s: float = field(default=2.0, metadata={"doc": "how often the configuration is looked at; 0: never"})
+    mistakes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class DatabasesSettings:
-    """``databases:`` in the main file; kept for a later version."""
+class Application:
+    """A workspace that is loaded in this process."""
 
-    default_type: str = field(default="sqlite", metadata={"doc": "kept for a later version"})
-    pool_size: int = field(default=10, metadata={"doc": "kept for a later version"})
-    max_overflow: int = field(default=20, metadata={"doc": "kept for a later version"})
+    settings: Settings
+    inference: Inference
+    deployments: Deployments
 
+    async def infer(
+        self,
+        name: str,
+        rows: Sequence[Mapping[str, Any]],
+        *,
+        version: str | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> list[Outcome]:
+        """Answer *rows* with the pipeline *name*: a row of outputs, or its error, for each.
 
-@dataclass(frozen=True, slots=True)
-class StateSettings:
-    """``state:`` in the main file; kept for a later version."""
+        Raises EngineError when the request as a whole cannot be answered.
+        """
+        asked = Asked(name, version)
+        inputs = rows_to_inputs(self.inference.pipeline(asked), rows)
+        return (await self.inference.infer(asked, inputs, RequestContext(options=options or {}))).outcomes()
 
-    url: str = field(default="sqlite:///data/headrace.db", metadata={"doc": "kept for a later version"})
-
-
-@dataclass(frozen=True, slots=True)
-class StorageSettings:
-    """``storage:`` in the main file; kept for a later version."""
-
-    url: str = field(default="data/", metadata={"doc": "kept for a later version"})
-
-
-@dataclass(frozen=True, slots=True)
-class CacheSettings:
-    """``cache:`` in the main file: where answers are kept for pipelines that ask for it."""
-
-    url: Literal["memory:"] = field(default="memory:", metadata={"doc": "`memory:`, in this process"})
-    max_mb: int = field(default=64, metadata={"doc": "the oldest answers leave beyond it"})
+    async def close(self, drain_s: float = 30.0) -> int:
+        """Finish what was asked within *drain_s* and let go of every model; returns how many requests were cut."""
+        return await self.inference.engine.close(drain_s)
 
 
-@dataclass(frozen=True, slots=True)
-class PipelinesSettings:
-    """``pipelines:`` in the main file."""
+class Loading:
+    """A workspace about to be loaded: ``await`` it, or use it in ``async with``, which closes it at the end."""
 
-    directory: str = field(default="./config/pipelines", metadata={"doc": "where pipelines are declared"})
-    default: str | None = field(default=None, metadata={"doc": "the pipeline of a request that names none"})
+    def __init__(self, config: Path) -> None:
+        self._config = config
+        self._application: Application | None = None
+
+    async def _load(self) -> Application:
+        settings, root = load_settings(self._config)
+        application = assemble(settings, root)
+        try:
+            await application.deployments.start()
+        except BaseException:
+            await application.close(0)
+            raise
+        return application
+
+    def __await__(self) -> Generator[Any, None, Application]:
+        return self._load().__await__()
+
+    async def __aenter__(self) -> Application:
+        self._application = await self._load()
+        return self._application
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._application is not None:
+            await self._application.close()
 
 
-@dataclass(frozen=True, slots=True)
-class FetchSettings:
-    """``fetch:`` in the main file; kept for a later version."""
+def load(workspace: str | Path = ".") -> Loading:
+    """The pipelines of *workspace* (its folder, or its main configuration file), served in this process.
 
-    allowed_hosts: tuple[str, ...] = field(default=(), metadata={"doc": "hosts that inputs may be fetched from"})
-
-
-@dataclass(frozen=True, slots=True)
-class AuthSettings:
-    """``auth:`` in the main file. Without it, an address beyond this machine gets a random token."""
-
-    mode: Literal["token", "none"] = field(default="token", metadata={"doc": "`none` must be written to go without"})
-    token: Secret | None = field(default=None, metadata={"doc": "what callers must show; random when absent"})
+    ``app = await headrace.load("shop")`` or ``async with headrace.load("shop") as app: ...``. Raises InvalidConfig
+    with every mistake in the configuration, each with file and line.
+    """
+    path = Path(workspace)
+    return Loading(path if path.is_file() else path / "config" / "main.yaml")
 
 
-@dataclass(frozen=True, slots=True)
-class TelemetrySettings:
-    """``telemetry:`` in the main file; kept for a later version."""
+def load_settings(config: Path) -> tuple[Settings, Path]:
+    """What *config* says, and the workspace root: the folder above ``config/``. Raises InvalidConfig."""
+    reader, settings, root = _read_main(config)
+    try:
+        reader.raise_if_any()
+    except ConfigMistakes as mistakes:
+        raise _invalid(mistakes.mistakes) from None
+    return settings or Settings(), root
 
-    otlp_endpoint: str | None = field(default=None, metadata={"doc": "kept for a later version"})
+
+def _read_main(config: Path) -> tuple[Reader, Settings | None, Path]:
+    config = config.absolute()
+    root = config.parent.parent if config.parent.name == "config" else config.parent
+    reader = Reader(root)
+    return reader, reader.read(config, Settings), root
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """config/main.yaml."""
+def _invalid(mistakes: Sequence[Mistake]) -> InvalidConfig:
+    details = [{"file": str(m.file), "line": m.line, "message": m.message, "key": m.key} for m in mistakes]
+    return InvalidConfig("\n".join(map(str, mistakes)), details={"mistakes": details})
 
-    framework: FrameworkSettings = FrameworkSettings()
-    api: ApiSettings = ApiSettings()
-    models: ModelsSettings = ModelsSettings()
-    databases: DatabasesSettings = DatabasesSettings()
-    state: StateSettings = StateSettings()
-    storage: StorageSettings = StorageSettings()
-    cache: CacheSettings = CacheSettings()
-    pipelines: PipelinesSettings = PipelinesSettings()
-    fetch: FetchSettings = FetchSettings()
-    auth: AuthSettings | None = None
-    telemetry: TelemetrySettings = TelemetrySettings()
-    logging: LoggingSettings = LoggingSettings()
-    hooks: tuple[str, ...] = field(default=(), metadata={"doc": "kept for a later version"})
+
+def workspace_files(settings: Settings, root: Path) -> WorkspaceFiles:
+    """The workspace at *root*, as *settings* describe it."""
+    return WorkspaceFiles(
+        root,
+        models_directory=settings.models.directory,
+        pipelines_directory=settings.pipelines.directory,
+        default_adapter=settings.models.default_adapter,
+        default_pipeline=settings.pipelines.default,
+    )
+
+
+def assemble(settings: Settings, root: Path) -> Application:
+    """Put the parts together; nothing is loaded yet."""
+    engine = Engine()
+    answers = Answers(MemoryCache(settings.cache.max_mb * 1024 * 1024), engine.measures)
+    inference = Inference(engine, Router(engine.registry), answers=answers)
+    return Application(settings, inference, Deployments(inference, workspace_files(settings, root)))
+
+
+def declared(config: Path) -> Declared:
+    """What the files of the workspace of *config* say. Raises InvalidConfig."""
+    settings, root = load_settings(config)
+    return workspace_files(settings, root).read()
+
+
+def check(config: Path) -> Report:
+    """Every mistake in the workspace of *config*, without loading a model."""
+    reader, settings, root = _read_main(config)
+    mistakes = [str(mistake) for mistake in reader.mistakes]
+    workspace = workspace_files(settings or Settings(), root)
+    found = workspace.check()
+    mistakes += [line for line in map(str, found.mistakes) if line not in mistakes]
+    return Report(tuple(mistakes), tuple(map(str, found.warnings)))
+
+
+@asynccontextmanager
+async def open_application(config: Path) -> AsyncIterator[Application]:
+    """The workspace of *config*, loaded for the length of an ``async with`` block."""
+    async with Loading(config) as application:
+        yield application
+
+
+def serve(config: Path, host: str | None = None, port: int | None = None, workers: int | None = None) -> int:
+    """Serve the workspace of *config* until SIGTERM or SIGINT; returns the exit code."""
+    settings, root = load_settings(config)
+    level = "DEBUG" if settings.framework.debug else settings.logging.level
+    configure(replace(settings.logging, level=level))
+    api = replace(settings.api, host=host or settings.api.host, port=settings.api.port if port is None else port)
+    if (workers or api.workers) > 1:
+        raise InvalidConfig("api.workers above 1 is not available in this version; run several servers instead")
+    settings = replace(settings, api=api)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(_serve(settings, root))
+
+
+def _loop_factory() -> Any:
+    try:
+        import uvloop
+    except ImportError:  # not on Windows
+        return None
+    return uvloop.new_event_loop
+
+
+async def _serve(settings: Settings, root: Path) -> int:
+    from headrace.adapters.http.app import create_app
+    from headrace.adapters.http.serve import serve as serve_http
+
+    log = logger("headrace")
+    application = assemble(settings, root)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    app = create_app(
+        application.inference,
+        application.deployments,
+        settings.api,
+        title=settings.framework.name,
+        version=settings.framework.version,
+        token=_token(settings),
+        metrics=exposition(application).render,
+    )
+    doors = asyncio.create_task(serve_http(app, settings.api, stop))
+    try:
+        await _run(application, doors, stop)
+    except EngineError as error:
+        stop.set()
+        await doors
+        sys.stderr.write(f"error: {error.message}\n")
+        return 2 if isinstance(error, InvalidConfig) else 1
+    finally:
+        cut = await application.close(settings.api.drain_s)
+    if cut:
+        log.warning("stopped with requests unanswered", cut=cut)
+    return 0
+
+
+async def _run(application: Application, doors: asyncio.Task[Any], stop: asyncio.Event) -> None:
+    """Load everything while the doors already answer "not ready", then follow the configuration until the end."""
+    loading = asyncio.create_task(application.deployments.start())
+    await asyncio.wait({loading, doors}, return_when=asyncio.FIRST_COMPLETED)
+    if doors.done() and not loading.done():
+        loading.cancel()
+        await doors
+        return
+    await loading
+    _settle_memory()
+    logger("headrace").info(
+        "ready",
+        url=f"http://{application.settings.api.host}:{application.settings.api.port}",
+        pipelines=[str(one.ref) for one in application.deployments.status() if one.state == "ready"],
+    )
+    following = asyncio.create_task(_follow(application))
+    try:
+        await doors
+    finally:
+        following.cancel()
+        with suppress(asyncio.CancelledError):
+            await following
+
+
+async def _follow(application: Application) -> None:
+    """Look at the configuration folder again and again; what is wrong in it is logged once."""
+    log = logger("headrace")
+    deployments = application.deployments
+    while (pause := application.settings.models.poll_s) > 0:
+        await asyncio.sleep(pause)
+        before = deployments.mistakes
+        try:
+            if await deployments.refresh():
+                log.info("configuration reloaded", pipelines=[str(one.ref) for one in deployments.status()])
+        except EngineError as error:
+            log.error("reload failed; the old version goes on serving", reason=error.message)
+        if deployments.mistakes and deployments.mistakes != before:
+            log.error("configuration has mistakes; the old one goes on serving", mistakes=deployments.mistakes)
+
+
+def _settle_memory() -> None:
+    """What is loaded stays: the collector need not walk it again, and may come less often (measured: +8 %)."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+
+
+def _token(settings: Settings) -> Secret | None:
+    """What callers must show. A random one is printed once, to the terminal, not to the log."""
+    auth = settings.auth
+    if auth is not None and auth.mode == "none":
+        return None
+    if auth is not None and auth.token is not None:
+        return auth.token
+    if auth is None and settings.api.host in LOOPBACK:
+        return None
+    token = secrets.token_urlsafe(32)
+    sys.stderr.write(f"This server asks for a token: {token}\n  curl -H 'Authorization: Bearer {token}' ...\n")
+    return Secret(token)
+
+
+def exposition(application: Application) -> Exposition:
+    """What /metrics shows, under the names of the contract."""
+    measures, engine = application.inference.measures, application.inference.engine
+    show = Exposition()
+    labels = ("pipeline", "version", "mode", "door", "code")
+    show.counter(
+        "headrace_requests",
+        "Requests answered.",
+        labels,
+        lambda: ((_values(one), sum(seen.counts)) for one, seen in measures.labelled()),
+    )
+    show.histogram(
+        "headrace_request_seconds",
+        "From the door to the answer.",
+        labels,
+        lambda: ((_values(one), seen) for one, seen in measures.labelled()),
+    )
+    show.histogram(
+        "headrace_phase_seconds",
+        "Parts of a batch: its oldest request in the queue, and each phase.",
+        ("pipeline", "version", "phase"),
+        lambda: (((ref.name, ref.version, phase), seen) for (ref, phase), seen in measures.phases.items()),
+    )
+    show.histogram(
+        "headrace_batch_size",
+        "Rows in a batch.",
+        ("pipeline", "version"),
+        lambda: (((ref.name, ref.version), seen) for ref, seen in measures.batch_sizes.items()),
+    )
+    show.counter(
+        "headrace_cache",
+        "Rows looked up in the cache.",
+        ("pipeline", "version", "state"),
+        lambda: (((ref.name, ref.version, state), count) for (ref, state), count in measures.cache.items()),
+    )
+    for name, text, attribute in (
+        ("headrace_queue_depth", "Requests that wait for a batch.", "queued"),
+        ("headrace_in_flight", "Requests that wait or run.", "in_flight"),
+    ):
+        show.gauge(
+            name,
+            text,
+            ("pipeline", "version"),
+            lambda attribute=attribute: (  # type: ignore[misc]
+                ((ref.name, ref.version), getattr(engine.registry.get(ref).batcher, attribute))
+                for ref in engine.registry
+            ),
+        )
+    return show
+
+
+def _values(labels: Any) -> tuple[str, ...]:
+    return cast("tuple[str, ...]", (labels.pipeline, labels.version, labels.mode, labels.door, labels.code))

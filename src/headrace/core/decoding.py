@@ -49,25 +49,25 @@ class Decoder:
     def value(self, node: Node, hint: Any, key: str) -> Any:
         """*node* as *hint* wants it, or FAILED with the reasons in `mistakes`."""
         bare, constraints = unwrap(hint)
-        value = self._unconstrained(node, bare, key)
+        value = self._unconstrained(node, hint, bare, key)
         if value is FAILED or all(constraint.accepts(value) for constraint in constraints):
             return value
         return self._wrong(node, hint, key)
 
-    def _unconstrained(self, node: Node, hint: Any, key: str) -> Any:
+    def _unconstrained(self, node: Node, hint: Any, bare: Any, key: str) -> Any:
         if isinstance(node, ScalarNode) and node.broken:
             return FAILED
-        if hint is Any or hint is object:
+        if bare is Any or bare is object:
             return self._anything(node, key)
-        if is_union(hint):
+        if is_union(bare):
             return self._union(node, hint, key)
-        if is_record(hint):
-            return self._record(node, hint, key) if isinstance(node, MapNode) else self._wrong(node, hint, key)
-        if kind := collection(hint):
+        if is_record(bare):
+            return self._record(node, bare, key) if isinstance(node, MapNode) else self._wrong(node, hint, key)
+        if kind := collection(bare):
             return self._collection(node, hint, kind, key)
         if not isinstance(node, ScalarNode):
             return self._wrong(node, hint, key)
-        value = convert(node, hint)
+        value = convert(node, bare)
         return self._wrong(node, hint, key) if value is MISMATCH else value
 
     def _anything(self, node: Node, key: str) -> Any:
@@ -141,7 +141,8 @@ class Decoder:
         return complete
 
     def _collection(self, node: Node, hint: Any, kind: type, key: str) -> Any:
-        arguments = get_args(hint)
+        bare, _ = unwrap(hint)
+        arguments = get_args(bare)
         if kind is dict:
             if not isinstance(node, MapNode):
                 return self._wrong(node, hint, key)
@@ -149,7 +150,7 @@ class Decoder:
             return self._dict(node, of_key, of_value, key)
         if not isinstance(node, ListNode):
             return self._wrong(node, hint, key)
-        if get_origin(hint) is not tuple or not arguments or arguments[-1] is Ellipsis:
+        if get_origin(bare) is not tuple or not arguments or arguments[-1] is Ellipsis:
             return self._list(node, arguments[0] if arguments else Any, kind, key)
         if len(node.items) != len(arguments):
             return self._wrong(node, hint, key)

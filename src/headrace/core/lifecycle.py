@@ -138,11 +138,11 @@ class Lifecycle:
         """Stop what started, in reverse; why some did not, by component."""
         self.state = "stopping"
         failed: dict[str, str] = {}
-        for component in reversed(self._started):
+        while self._started:
+            component = self._started.pop()
             reason = await self._within(self._stop_s, component.stop())
             if reason is not None:
                 failed[component.name] = f"did not stop within {self._stop_s:g} s" if reason is _LATE else reason
-        self._started.clear()
         self.state = "stopped"
         return failed
 

@@ -12,9 +12,7 @@ MASK = "***"
 
 _MAX_DEPTH = 8  # deeper values are shown as their type's name
 _WORDS = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z]+(?![a-z])")
-_ALWAYS = frozenset(
-    {"password", "passwords", "passwd", "secret", "secrets", "authorization", "credential", "credentials", "cookie"}
-)
+_ALWAYS = frozenset({"password", "passwords", "passwd", "secret", "secrets", "authorization", "credentials", "cookie"})
 # At the end only: `access_token` is one, `token_count` is a number of tokens.
 _AT_THE_END = re.compile(r"(^|_)(token|apikey|(api|access|private|secret|signing|encryption)_key)$")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import threading
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ from headrace.domain.errors import InvalidConfig, NotFound
 from headrace.domain.parameters import nearest
 from headrace.domain.step import StepType, step_type
 from headrace.domain.steps import STEPS
+from headrace.infra.runtimes.workspace_code import load_object
 from headrace.infra.steps_folder import Broken, StepsFolder, import_steps, steps_files
 
 GROUP: Final = "headrace.steps"
@@ -32,6 +32,7 @@ class StepLookup:
 
     def __init__(self, root: Path) -> None:
         """*root* is the workspace; nothing is read before `refresh`."""
+        self._root = root
         self._folder = root / "steps"
         self._steps = StepsFolder()
         self._seen: object = None
@@ -96,8 +97,9 @@ class StepLookup:
         stem, _, function = name.rpartition(".")
         if function in self._steps.functions.get(stem, ()):
             return self._steps.functions[stem][function]
-        if ":" in name:
-            return _imported(name)
+        place, _, attribute = name.rpartition(":")
+        if place and attribute:
+            return _callable(load_object(name, self._root), name)
         raise NotFound(f"no step {name!r}{nearest(name, self.names())}; {self._where_to_look()}")
 
     def _own(self, name: str) -> Function | None:
@@ -120,24 +122,6 @@ def _loaded(offer: EntryPoint) -> Function:
             f"step {offer.name!r} is offered as {offer.value}, which cannot be imported: {type(error).__name__}: {error}"
         ) from error
     return _callable(found, offer.name)
-
-
-def _imported(name: str) -> Function:
-    module_name, _, attribute = name.partition(":")
-    if not module_name or not attribute:
-        raise NotFound(f"no step {name!r}; a function of a module is written package.module:function")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        missing = error.name or module_name
-        raise NotFound(f"no step {name!r}: there is no module {missing!r} (is its package installed?)") from error
-    except Exception as error:  # a user's module
-        raise InvalidConfig(f"step {name!r}: importing it raises {type(error).__name__}: {error}") from error
-    found = vars(module).get(attribute)
-    if found is None:
-        functions = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        raise NotFound(f"module {module_name!r} has no function {attribute!r}{nearest(attribute, functions)}")
-    return _callable(found, name)
 
 
 def _callable(found: Any, name: str) -> Function:

@@ -24,7 +24,11 @@ MISUSES = (InvalidConfig, InvalidRequest, NotFound)
 
 
 class Verbs(click.Group):
-    """A group that answers a misspelt verb with the nearest one."""
+    """A group that lists its verbs in the order of their use and answers a misspelt one with the nearest."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """As they were added."""
+        return list(self.commands)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

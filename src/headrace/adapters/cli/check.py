@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from headrace.adapters.cli.commands import Application, Commands, Report
-from headrace.adapters.cli.files import with_files
 from headrace.adapters.cli.options import config_file, config_option, json_option
 from headrace.adapters.cli.output import json_line, print_table
 from headrace.domain.errors import EngineError
@@ -127,31 +126,30 @@ def _counted(number: int, noun: str) -> str:
 
 async def try_examples(commands: Commands, config: Path) -> list[Trial]:
     """Load the workspace and run the examples of each pipeline."""
-    root = config.absolute().parent.parent
     trials: list[Trial] = []
     async with commands.open_application(config) as application:
         for deployment in application.deployments.status():
-            trials += await _tried(application, deployment, root)
+            trials += await _tried(application, deployment)
     return trials
 
 
-async def _tried(application: Application, deployment: Deployment, root: Path) -> list[Trial]:
+async def _tried(application: Application, deployment: Deployment) -> list[Trial]:
     name, version = deployment.ref.name, deployment.ref.version
     if deployment.state != "ready":
         return [Trial(name, version, deployment.state, error=deployment.reason)]
-    trials = [Trial(name, version, "ready")]
-    for number, example in enumerate(deployment.spec.examples, 1):
+    trials = []
+    for number, row in enumerate(application.deployments.workspace.examples(deployment.spec), 1):
         try:
-            ms = await _best_ms(application, Asked(name, version), with_files(example, root))
+            ms = await _best_ms(application, Asked(name, version), row)
             trials.append(Trial(name, version, "ready", number, ms))
         except EngineError as error:
             trials.append(Trial(name, version, "ready", number, error=f"example {number}: {error.message}"))
-    return trials[1:] or trials
+    return trials or [Trial(name, version, "ready")]
 
 
-async def _best_ms(application: Application, asked: Asked, example: Mapping[str, Any]) -> float:
+async def _best_ms(application: Application, asked: Asked, row: Mapping[str, Any]) -> float:
     """The shortest of a few runs, in milliseconds: other load on the machine only ever adds time."""
-    inputs = rows_to_inputs(application.inference.pipeline(asked), [example])
+    inputs = rows_to_inputs(application.inference.pipeline(asked), [row])
     times = []
     for _ in range(ATTEMPTS):
         started = time.perf_counter()

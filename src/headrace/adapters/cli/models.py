@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -33,7 +33,7 @@ def models() -> None:
     """
 
 
-def server_options(default: str | None) -> Any:
+def server_options(default: str | None) -> Callable[[F], F]:
     """Add ``--url`` and ``--token``; *default* is the address when none is named."""
 
     def add(command: F) -> F:
@@ -52,7 +52,7 @@ def server_at(url: str, token: str | None) -> Server:
     return Server(url, token)
 
 
-@models.command("list")
+@models.command("list", short_help="List models, of the workspace or of a server.")
 @server_options(None)
 @config_option
 @json_option
@@ -75,7 +75,7 @@ def list_models(commands: Commands, url: str | None, token: str | None, config: 
         print_table(headings, [[_cell(model.get(key)) for key in headings] for model in found])
 
 
-@models.command("show")
+@models.command("show", short_help="Show everything about one model.")
 @click.argument("model", metavar="MODEL[@VERSION]")
 @server_options(None)
 @config_option
@@ -100,7 +100,7 @@ def show_model(
     click.echo(json_line(found) if as_json else json_text(found))
 
 
-def _steering(verb: str, what: str) -> click.Command:
+def _steering(verb: str, what: str, short: str) -> click.Command:
     """The command that posts *verb* for one model to a running server."""
 
     @click.argument("model", metavar="MODEL[@VERSION]")
@@ -116,19 +116,23 @@ def _steering(verb: str, what: str) -> click.Command:
         f"{what}\n\n    \b\n    Examples:\n      headrace models {verb} digits-mlp\n"
         f"      headrace models {verb} digits-mlp@1 --url http://127.0.0.1:9000 --token @token.txt\n"
     )
-    return click.command(verb)(steer)
+    return click.command(verb, short_help=short)(steer)
 
 
 for command in (
-    _steering("load", "Load a model that is declared and not loaded."),
-    _steering("unload", "Take a model out of service once the requests that use it are answered."),
-    _steering("reload", "Read a model's artefact and file again, warm it up, and swap it in without a gap."),
+    _steering("load", "Load a model that is declared and not loaded.", "Load a declared model."),
+    _steering("unload", "Take a model out of service once its requests are answered.", "Take a model out of service."),
+    _steering(
+        "reload",
+        "Read a model's artefact and file again, warm it up, and swap it in without a gap.",
+        "Read a model again and swap it in.",
+    ),
 ):
     models.add_command(command)
 
 
 def declared_models(declared: Declared) -> list[dict[str, Any]]:
-    """A line for each declared model, with the pipelines that run it."""
+    """A line for each declared model."""
     return [
         {
             "name": name,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import click
 import numpy as np
 import orjson
 
@@ -72,8 +72,9 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*headings, box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        table.add_column(heading)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    stream = click.get_text_stream("stdout")
-    Console(file=stream, width=None if stream.isatty() else 1000).print(table)
+    Console(file=sys.stdout, width=None if sys.stdout.isatty() else 1000).print(table)

@@ -136,14 +136,17 @@ def _text(content: bytes) -> str:
 
 
 def explanation(result: Result) -> dict[str, Any]:
-    """Where the time went, in milliseconds, and how the version was chosen."""
+    """Where the time went, in milliseconds, and how the version was chosen; the keys are those of ``?explain=1``."""
     timing = result.timing
     return {
         "route": result.route,
+        "cached": result.cached,
+        "queue_ms": round(result.queue_s * 1e3, 3),
+        "run_ms": round(timing.run_s * 1e3, 3),
         "batch_size": timing.batch_size,
-        "queue_ms": result.queue_s * 1000,
-        "run_ms": timing.run_s * 1000,
-        "steps": [{"phase": phase, "step": step, "ms": seconds * 1000} for phase, step, seconds in timing.steps],
+        "steps": [
+            {"phase": phase, "name": name, "ms": round(seconds * 1e3, 3)} for phase, name, seconds in timing.steps
+        ],
     }
 
 
@@ -152,6 +155,6 @@ def _show(answer: Mapping[str, Any]) -> None:
     if (told := answer.get("explain")) is None:
         return
     click.echo(f"\n{answer['pipeline']}@{answer['version']} by {told['route']}, batch of {told['batch_size']}")
-    rows = [(step["phase"], step["step"], f"{step['ms']:.3f}") for step in told["steps"]]
+    rows = [(step["phase"], step["name"], f"{step['ms']:.3f}") for step in told["steps"]]
     rows += [("queue", "", f"{told['queue_ms']:.3f}"), ("run", "", f"{told['run_ms']:.3f}")]
     print_table(("phase", "step", "ms"), rows)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from headrace.core.masking import mask_text, masked
-from headrace.domain.errors import BreakerOpen, EngineError, Internal, ModelFailure
+from headrace.domain.errors import BreakerOpen, EngineError, Internal
 
 STATUS: Final[Mapping[str, int]] = {
     "invalid_request": 400,
@@ -32,7 +32,7 @@ STATUS: Final[Mapping[str, int]] = {
 BREAKER_OPEN: Final = 503
 
 # Codes whose messages may quote what foreign code raised.
-_QUOTING: Final = frozenset({"model_failure", "dependency_failure", "invalid_config", "invalid_input", "not_found"})
+_QUOTING: Final = frozenset({"model_failure", "dependency_failure", "invalid_config", "not_found"})
 _PATH: Final = re.compile(r"(?<![\w:/.])(?:/[\w.@+~-]+){2,}/?|\b[A-Za-z]:\\[^\s'\"]+")
 _PATH_TEXT: Final = "[path]"
 _TRACE: Final = re.compile(r"\s*Traceback \(most recent call last\).*", re.DOTALL)
@@ -64,8 +64,6 @@ def meaning_of(error: BaseException) -> EngineError:
     """*error* itself if it has a meaning for callers; else a fault of ours, of which they learn no more."""
     if isinstance(error, EngineError):
         return error
-    if isinstance(error, RecursionError):
-        return ModelFailure("a value is nested too deep")
     return Internal("something went wrong here; the log has it under this request's id")
 
 

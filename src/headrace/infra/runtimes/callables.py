@@ -69,9 +69,7 @@ def _with_options(function: Function, options: Mapping[str, Any], accepted: list
     return partial(function, **options) if options else function
 
 
-def _check_columns(
-    parameters: Mapping[str, inspect.Parameter], inputs: Mapping[str, TensorSpec], name: str
-) -> None:
+def _check_columns(parameters: Mapping[str, inspect.Parameter], inputs: Mapping[str, TensorSpec], name: str) -> None:
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
     unknown = [column for column in inputs if column not in parameters]

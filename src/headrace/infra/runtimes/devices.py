@@ -35,7 +35,9 @@ class Device:
         if self.kind != "cuda":
             return None
         if self.required:
-            raise InvalidConfig(f"device {self} is required and not there: {why}; device_required: false allows the CPU")
+            raise InvalidConfig(
+                f"device {self} is required and not there: {why}; device_required: false allows the CPU"
+            )
         return f"device {self} is not there ({why}): running on the CPU"
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from headrace.domain.errors import DeadlineExceeded, EngineError, InvalidConfig, InvalidInput
 from headrace.domain.model import ModelAdapter
 from headrace.domain.parameters import check, signature
-from headrace.domain.tensors import TEXT, Array, Column, TensorSpec
+from headrace.domain.tensors import Array, Column, TensorSpec
 from headrace.infra.runtimes.columns import declared, model_name
 
 UNLIMITED: Final = 0
@@ -27,7 +27,7 @@ class EchoModel(ModelAdapter):
     """A stand-in for demonstrations, tests and load: deterministic, and the same for a row in any batch.
 
     An output that has the name and dtype of an input returns it. Any other output holds values made of a digest of
-    the row: floats in [0, 1), integers from 0 to 99, booleans, hexadecimal strings; a free axis gets the size 1.
+    the row: floats in [0, 1) with three digits, integers from 0 to 99, booleans, hexadecimal strings; a free axis gets the size 1.
     Without specs: ``text`` in, ``text`` out, of which the optional ``max_tokens`` keeps the first words (0: all).
 
     It also generates: word by word of the input ``text``. Options: ``delay_s`` (seconds before each answer or
@@ -72,7 +72,8 @@ class EchoModel(ModelAdapter):
         if "text" not in inputs:
             raise InvalidInput("the echo model generates from the input 'text', which is not there")
         self._refuse(inputs["text"])
-        for word in _words(inputs["text"][0], _limits(inputs, 1)[0]):
+        limit = int(inputs["max_tokens"][0]) if "max_tokens" in inputs else UNLIMITED
+        for word in _words(str(inputs["text"][0]), limit):
             if self._delay_s:
                 await asyncio.sleep(self._delay_s)
             if deadline is not None and time.monotonic() >= deadline:
@@ -98,18 +99,52 @@ class EchoModel(ModelAdapter):
     def _output(self, name: str, spec: TensorSpec, inputs: Mapping[str, Column]) -> Column:
         given = self._inputs.get(name)
         if given is not None and spec.dtype in (given.dtype, "any"):
-            column = inputs[name]
-            return _cut(column, _limits(inputs, len(column))) if name == TEXT_COLUMN and self._batched else column
-        if self._batched:
-            rows = len(next(iter(inputs.values())))
-            made = [_made(spec, spec.row_shape, {key: column[row] for key, column in inputs.items()})
-                    for row in range(rows)]  # fmt: skip
-            return np.stack(made) if spec.numeric else made
-        return _made(spec, spec.shape, inputs)
-
-
-TEXT_COLUMN: Final = "text"
+            return _shortened(inputs[name], inputs)
+        if not self._batched:
+            return _made(spec, spec.shape, inputs)
+        rows = len(next(iter(inputs.values())))
+        made = [
+            _made(spec, spec.row_shape, {key: column[row] for key, column in inputs.items()}) for row in range(rows)
+        ]
+        return np.stack(made) if spec.numeric else made
 
 
 def _options(*, delay_s: float = 0.0, fail_on: str | None = None) -> tuple[float, str | None]:
     return delay_s, fail_on
+
+
+def _shortened(column: Column, inputs: Mapping[str, Column]) -> Column:
+    limits = inputs.get("max_tokens")
+    if limits is None or not isinstance(column, list):
+        return column
+    return ["".join(_words(text, int(limit))) for text, limit in zip(column, limits, strict=True)]
+
+
+def _words(text: str, limit: int) -> list[str]:
+    """The words of *text* with the space around them, so that all of them joined are the text."""
+    words = _WORD.findall(text)
+    return words if limit == UNLIMITED else words[: max(limit, 0)]
+
+
+def _made(spec: TensorSpec, shape: Sequence[int] | None, values: Mapping[str, Any]) -> Any:
+    digest = blake2b(digest_size=16)
+    for name in sorted(values):
+        digest.update(name.encode() + b"\0" + _canonical(values[name]) + b"\0")
+    sizes = [1 if size < 0 else size for size in shape or ()]
+    random = np.random.default_rng(int.from_bytes(digest.digest()))
+    if spec.dtype in ("string", "any"):
+        return digest.hexdigest()
+    if spec.dtype == "bytes":
+        return digest.digest()
+    if spec.dtype == "image":
+        return random.integers(0, 256, sizes, np.uint8)
+    dtype = np.dtype(spec.dtype)
+    if dtype.kind == "f":
+        return (random.integers(0, 1000, sizes) / 1000).astype(dtype)
+    return random.integers(0, 2 if dtype.kind == "b" else 100, sizes).astype(dtype)
+
+
+def _canonical(value: Any) -> bytes:
+    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biuf":
+        return f"{value.dtype.str}{value.shape}".encode() + value.tobytes()
+    return repr(value).encode()

@@ -134,9 +134,7 @@ def _refuse_options(options: Mapping[str, Any], name: str) -> None:
         raise InvalidConfig(f"options: {name!r} is an object already and takes none; name its class instead")
 
 
-def _call_model(
-    found: object, predict: Any, options: Mapping[str, Any], config: Mapping[str, Any], name: str
-) -> Model:
+def _call_model(found: object, predict: Any, options: Mapping[str, Any], config: Mapping[str, Any], name: str) -> Model:
     own_inputs, own_outputs = (_own_spec(found, f"get_{side}_spec") for side in ("input", "output"))
     inputs = declared(config, "input_spec") or own_inputs
     outputs = declared(config, "output_spec") or own_outputs

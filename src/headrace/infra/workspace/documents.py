@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from headrace.core.config import Entry, ListNode, MapNode, Mistake, Node, Place, Reader, ScalarNode
+from headrace.core.config import Entry, ListNode, MapNode, Node, Reader, ScalarNode
 
 T = TypeVar("T")
 SUFFIXES = (".yaml", ".yml")
@@ -158,11 +158,19 @@ def _shown(reader: Reader, path: Path) -> Path:
     return path.relative_to(reader.root) if path.is_relative_to(reader.root) else path
 
 
-def unique(mistakes: Iterable[Mistake]) -> list[Mistake]:
-    """The mistakes by file and line, each once."""
-    return sorted(dict.fromkeys(mistakes), key=lambda mistake: (str(mistake.file), mistake.line, mistake.key))
+@dataclass(frozen=True, slots=True)
+class Remarks:
+    """Where to say what is wrong in one document; *prefix* leads to the part of it that is looked at."""
 
+    reader: Reader
+    document: Document[Any]
+    prefix: tuple[str | int, ...] = ()
 
-def place_of(reader: Reader, spec: Any, key: str | int | None = None) -> Place:
-    """Where a key of *spec* stands; the whole file's first line when nothing better is known."""
-    return reader.place(spec, key)
+    def within(self, *prefix: str | int) -> Remarks:
+        """The same for a part of the part."""
+        return Remarks(self.reader, self.document, (*self.prefix, *prefix))
+
+    def add(self, owner: object, key: str | int | None, message: str) -> None:
+        """Say that the value of *key* in *owner* (an object that the reader decoded) is wrong."""
+        path = self.prefix if key is None else (*self.prefix, key)
+        self.reader.mistake(self.reader.place(owner, key), message, self.document.key(*path))

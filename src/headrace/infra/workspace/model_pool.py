@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Final
 
-from headrace.domain.model import Model
+from headrace.domain.model import Model, ModelAdapter
 
-
-@dataclass(slots=True)
-class _Entry:
-    users: int = 0
-    model: Model | None = None
-    loading: threading.Lock = field(default_factory=threading.Lock)
+_STRIPES: Final = 64
 
 
 class Held:
@@ -30,30 +26,46 @@ class Held:
             release()
 
 
+@dataclass(slots=True)
+class _Entry:
+    model: Model
+    users: int = 0
+
+
 class ModelPool:
     """Loaded models by what they were made of. May be used from several threads."""
 
     def __init__(self) -> None:
         self._entries: dict[str, _Entry] = {}
         self._lock = threading.Lock()
+        self._loading = tuple(threading.Lock() for _ in range(_STRIPES))
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def take(self, key: str, load: Callable[[], Model]) -> Held:
-        """The model under *key*, loaded now unless somebody holds it. Raises what *load* raises."""
+        """The model under *key*, loaded now unless somebody holds it. Raises what *load* raises.
+
+        A model that several threads must not enter is never shared: each pipeline limits its own calls, and knows
+        nothing of those of another.
+        """
+        with self._loading[hash(key) % _STRIPES]:
+            if (held := self._join(key)) is not None:
+                return held
+            model = load()
+            if not (isinstance(model, ModelAdapter) and model.concurrent):
+                return Held(model, model.close)
+            with self._lock:
+                self._entries[key] = _Entry(model)
+            return self._join(key) or Held(model, model.close)
+
+    def _join(self, key: str) -> Held | None:
         with self._lock:
-            entry = self._entries.setdefault(key, _Entry())
+            entry = self._entries.get(key)
+            if entry is None:
+                return None
             entry.users += 1
-        try:
-            with entry.loading:
-                if entry.model is None:
-                    entry.model = load()
-                model = entry.model
-        except BaseException:
-            self._leave(key, entry)
-            raise
-        return Held(model, lambda: self._leave(key, entry))
+            return Held(entry.model, lambda: self._leave(key, entry))
 
     def _leave(self, key: str, entry: _Entry) -> None:
         with self._lock:
@@ -61,5 +73,4 @@ class ModelPool:
             if entry.users:
                 return
             del self._entries[key]
-        if entry.model is not None:
-            entry.model.close()
+        entry.model.close()

@@ -1,0 +1,156 @@
+"""What did the client send? Bodies are bounded before they are read, unpacked within the same bound, and decoded."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import zlib
+from collections.abc import Sequence
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from headrace.adapters.http.call import Call, ClientLeft
+from headrace.domain.errors import InvalidRequest, TooLarge, UnsupportedMedia
+from headrace.domain.parameters import nearest
+
+T = TypeVar("T")
+
+_UNKNOWN_FIELD: Final = re.compile(r"unknown field `(?P<name>.*?)`(?: - at `(?P<place>.*)`)?", re.DOTALL)
+
+
+async def read_body(call: Call, limit: int) -> bytes:
+    """The whole body, unpacked. Raises TooLarge past *limit* bytes, at once when the length is declared.
+
+    Raises ClientLeft when the connection ends before the body does.
+    """
+    declared = call.headers.get(b"content-length")
+    if declared is not None and int(declared) > limit:
+        raise too_large(call, limit, f"{int(declared)} bytes were announced")
+    message = await call.receive()
+    if message["type"] == "http.disconnect":
+        raise ClientLeft
+    body: bytes = message.get("body", b"")
+    if message.get("more_body"):
+        body = await _rest(call, body, limit)
+    elif len(body) > limit:
+        raise too_large(call, limit, f"{len(body)} bytes came")
+    if b"content-encoding" in call.headers:
+        body = await unpacked(call, body, limit)
+    return body
+
+
+async def _rest(call: Call, first: bytes, limit: int) -> bytes:
+    parts = [first]
+    size = len(first)
+    more = True
+    while more:
+        if size > limit:
+            raise too_large(call, limit, f"more than {limit} bytes came")
+        message = await call.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientLeft
+        part = message.get("body", b"")
+        parts.append(part)
+        size += len(part)
+        more = message.get("more_body", False)
+    if size > limit:
+        raise too_large(call, limit, f"{size} bytes came")
+    return b"".join(parts)
+
+
+async def unpacked(call: Call, body: bytes, limit: int) -> bytes:
+    """*body* without its ``Content-Encoding``; a small packed body must not become a huge one here."""
+    encoding = call.headers[b"content-encoding"].strip().lower()
+    if encoding in (b"", b"identity"):
+        return body
+    if encoding not in (b"gzip", b"x-gzip"):
+        raise UnsupportedMedia(f"Content-Encoding {encoding.decode('latin-1')[:40]!r} is not read here; gzip is")
+    try:
+        plain = await asyncio.to_thread(_unpack, body, limit)
+    except zlib.error as error:
+        raise InvalidRequest(f"the body is not valid gzip: {error}") from None
+    if len(plain) > limit:
+        raise too_large(call, limit, "the unpacked body is longer")
+    return plain
+
+
+def _unpack(body: bytes, limit: int) -> bytes:
+    """At most *limit* + 1 bytes of what *body* unpacks to; it may consist of several members."""
+    parts: list[bytes] = []
+    left = limit + 1
+    while body and left > 0:
+        member = zlib.decompressobj(31)
+        part = member.decompress(body, left)
+        parts.append(part)
+        left -= len(part)
+        if left > 0 and not member.eof:
+            raise zlib.error("it ends early")
+        body = member.unused_data
+    return b"".join(parts)
+
+
+def too_large(call: Call, limit: int, found: str) -> TooLarge:
+    """The refusal of a body; what is left of it is not read, so the connection ends with the answer."""
+    call.closing = True
+    return TooLarge(
+        f"the body may have {limit} bytes (api.max_body_mb), and {found}", details={"limit_bytes": limit}
+    )
+
+
+def media_type(call: Call) -> bytes:
+    """The media type of the body in lower case, without parameters; empty if none is stated."""
+    return call.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+
+
+def require_json(call: Call) -> None:
+    """Raises UnsupportedMedia if the body is declared to be something other than JSON."""
+    given = call.headers.get(b"content-type")
+    if given is None or given == b"application/json":
+        return
+    media = media_type(call)
+    if media in (b"", b"application/json") or (media.startswith(b"application/") and media.endswith(b"+json")):
+        return
+    raise UnsupportedMedia(f"this call reads application/json, not {media.decode('latin-1')[:80]!r}")
+
+
+def decode(body: bytes, decoder: msgspec.json.Decoder[T], fields: Sequence[str]) -> T:
+    """*body* as *decoder* wants it; *fields* are the names that the envelope has.
+
+    Raises InvalidRequest, which says where the JSON breaks or which field is wrong.
+    """
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(_explained(str(error), fields)) from None
+    except msgspec.DecodeError as error:
+        raise InvalidRequest(_position(str(error), body)) from None
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"the body is not UTF-8: {error.reason}") from None
+    except RecursionError:
+        raise InvalidRequest("the JSON is nested too deep") from None
+
+
+def _explained(message: str, fields: Sequence[str]) -> str:
+    found = _UNKNOWN_FIELD.search(message)
+    if found is None:
+        return f"the request does not have the form that is wanted: {message}"
+    place = f" at {found['place']}" if found["place"] else ""
+    name = found["name"]
+    return f"unknown field {name!r}{place}{nearest(name, fields)}; there are: {', '.join(fields)}"
+
+
+def _position(message: str, body: bytes) -> str:
+    if not body:
+        return "the body is empty; JSON is wanted"
+    if "truncated" in message:
+        return f"the body is not JSON: it ends early, after {len(body)} bytes"
+    return f"the body is not JSON: {message.removeprefix('JSON is malformed: ')}"
+
+
+def decode_anything(body: bytes) -> Any:
+    """*body* as any JSON value; an empty body is an empty object."""
+    return decode(body, _ANYTHING, ()) if body.strip() else {}
+
+
+_ANYTHING: Final = msgspec.json.Decoder(Any)

@@ -1,0 +1,149 @@
+"""One HTTP request on its way through the door: its headers, its id, its deadline, and how it is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+import zlib
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from headrace.adapters.http.rendering import to_json
+from headrace.domain.errors import InvalidRequest
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+HeaderList = list[tuple[bytes, bytes]]
+
+JSON: Final = b"application/json"
+MAX_ID: Final = 128
+WORTH_PACKING: Final = 1400
+"""Bytes below which an answer fits one network packet anyway."""
+PACK_OFF_LOOP: Final = 65_536
+"""Bytes above which packing takes milliseconds, which neighbours should not wait for."""
+MAX_TIMEOUT_MS: Final = 7 * 24 * 3600 * 1000.0
+
+
+class ClientLeft(Exception):
+    """The client closed the connection; nobody is left to answer."""
+
+
+class Call:
+    """A request and its answer. *headers* have lower-case names; of a repeated header the last one counts."""
+
+    __slots__ = (
+        "answered", "closing", "counted", "cross_origin", "departed", "headers", "method", "path", "receive",
+        "request_id", "scope", "send", "started", "task", "watch",
+    )  # fmt: skip
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, headers: dict[bytes, bytes]) -> None:
+        self.scope = scope
+        self.receive = receive
+        self.send = send
+        self.headers = headers
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.request_id = ""
+        self.cross_origin: bytes | None = None
+        self.closing = False
+        self.counted = False
+        self.started = False
+        self.answered = False
+        self.departed = False
+        self.task: asyncio.Task[Any] | None = None
+        self.watch: asyncio.Task[None] | None = None
+
+    def deadline(self) -> float | None:
+        """When the caller stops waiting, in seconds of the monotonic clock. Raises InvalidRequest."""
+        given = self.headers.get(b"x-timeout-ms")
+        if given is None:
+            return None
+        try:
+            milliseconds = float(given)
+        except ValueError:
+            milliseconds = math.nan
+        if not 0 < milliseconds <= MAX_TIMEOUT_MS:
+            raise InvalidRequest(
+                f"X-Timeout-Ms wants a positive number of milliseconds, not {given.decode('latin-1')[:40]!r}"
+            )
+        return time.monotonic() + milliseconds / 1000
+
+    def query(self) -> dict[str, str]:
+        """The parameters after the question mark; of a repeated one the last counts."""
+        return dict(parse_qsl(self.scope["query_string"].decode("latin-1"), keep_blank_values=True))
+
+    def asks(self, name: str) -> bool:
+        """Whether the query says ``name=1`` (or true, or yes)."""
+        query = self.scope["query_string"]
+        return bool(query) and self.query().get(name, "").lower() in ("1", "true", "yes")
+
+    async def answer_json(self, content: Any, status: int = 200, extra: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        """Answer with *content*, in which arrays may stand."""
+        await self.answer(to_json(content), status, JSON, extra)
+
+    async def answer(
+        self, body: bytes, status: int = 200, media: bytes = JSON, extra: Sequence[tuple[bytes, bytes]] = ()
+    ) -> None:
+        """Answer with *body*."""
+        headers: HeaderList = [(b"content-type", media), (b"x-request-id", self.request_id.encode("ascii"))]
+        if extra:
+            headers += extra
+        if len(body) >= WORTH_PACKING and b"gzip" in self.headers.get(b"accept-encoding", b""):
+            body = await self._packed(body, headers)
+        headers.append((b"content-length", b"%d" % len(body)))
+        self.add_common(headers)
+        self.started = True
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+        await self.send({"type": "http.response.body", "body": body})
+        self.answered = True
+
+    def add_common(self, headers: HeaderList) -> None:
+        """What every answer says where it applies: who may read it, and that the connection ends."""
+        if self.cross_origin is not None:
+            headers += [
+                (b"access-control-allow-origin", self.cross_origin),
+                (b"access-control-expose-headers", b"X-Request-ID, Retry-After"),
+                (b"vary", b"Origin"),
+            ]
+        if self.closing:
+            headers.append((b"connection", b"close"))
+
+    async def _packed(self, body: bytes, headers: HeaderList) -> bytes:
+        headers += [(b"content-encoding", b"gzip"), (b"vary", b"Accept-Encoding")]
+        return _pack(body) if len(body) < PACK_OFF_LOOP else await asyncio.to_thread(_pack, body)
+
+
+def _pack(body: bytes) -> bytes:
+    packer = zlib.compressobj(1, zlib.DEFLATED, 31)
+    return packer.compress(body) + packer.flush()
+
+
+def given_id(headers: Mapping[bytes, bytes]) -> str | None:
+    """The ``X-Request-ID`` of the request if it may stand in logs and answers: printable ASCII of at most 128."""
+    given = headers.get(b"x-request-id")
+    if given is None or not 0 < len(given) <= MAX_ID or not given.isascii():
+        return None
+    text = given.decode("ascii")
+    return text if text.isprintable() else None
+
+
+class Headers(Mapping[str, str]):
+    """The headers as texts, decoded only when somebody looks: most requests are routed without."""
+
+    __slots__ = ("_raw",)
+
+    def __init__(self, raw: Mapping[bytes, bytes]) -> None:
+        self._raw = raw
+
+    def __getitem__(self, name: str) -> str:
+        return self._raw[name.encode("latin-1")].decode("latin-1")
+
+    def __iter__(self) -> Iterator[str]:
+        return (name.decode("latin-1") for name in self._raw)
+
+    def __len__(self) -> int:
+        return len(self._raw)
