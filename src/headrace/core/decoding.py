@@ -237,7 +237,7 @@ def _advice(node: Node, hint: Any) -> str:
         return ": put it in [ ]"
     if not node.plain and any(_fits_without_quotes(node, kind) for kind in kinds):
         return ": leave the quotes away"
-    if node.text[:1] == "0" and node.text.isdigit() and {int, float} & set(kinds):
+    if natural(node) == node.text and node.text.isdigit() and (int in kinds or float in kinds):
         return ": leave the leading zero away"
     return did_you_mean(node.text, spellings(hint))
 

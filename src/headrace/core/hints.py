@@ -65,7 +65,7 @@ def is_union(hint: Any) -> bool:
 
 def is_record(hint: Any) -> bool:
     """Whether *hint* is a dataclass."""
-    return isinstance(hint, type) and dataclasses.is_dataclass(hint)
+    return isinstance(hint, type) and dataclasses.is_dataclass(hint) and not is_secret(hint)
 
 
 def is_secret(hint: Any) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headrace.domain.parameters import Problem, check, nearest
-from headrace.domain.step import Specs, Step, StepType, runner
+from headrace.domain.step import Place, Specs, Step, StepType, runner
 from headrace.domain.tensors import ANYTHING, TensorSpec, misfit
 
 
@@ -47,11 +47,12 @@ class Plan:
 class _Flow:
     """The columns at one point of a pipeline; *fresh* are those that the last step or the model wrote."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, place: Place) -> None:
         self.columns: dict[str, TensorSpec] = {}
         self.fresh: set[str] = set()
         self.ever: set[str] = set()
         self.plan = plan
+        self.place = place
 
     def need(self, name: str, spec: TensorSpec) -> None:
         """A column that nothing has written yet is an input of the pipeline."""
@@ -71,22 +72,24 @@ def compose(
     model_outputs: Specs | None,
     after: Sequence[StepUse],
     outputs: Sequence[str] | None = None,
+    place: Place | None = None,
 ) -> Plan:
     """Bind the steps of a pipeline one after another and follow the columns through them.
 
     *model_inputs* and *model_outputs* have the row axis first; None while the artefact has not been read, and then
-    what depends on it is not checked. Every problem is in the plan; a plan with problems must not be run.
+    what depends on it is not checked. *place* is where the steps find files of their own. Every problem is in the
+    plan; a plan with problems must not be run.
     """
     plan = Plan()
-    flow = _Flow(plan)
+    flow = _Flow(plan, place or Place())
     for index, use in enumerate(before):
         plan.before += _bind(use, flow, "preprocessing", index)
     _through_model(flow, model_inputs, model_outputs)
     known = model_outputs is not None
-    kept = set(flow.columns)
+    kept = dict(flow.columns)
     for index, use in enumerate(after):
         plan.after += _bind(use, flow, "postprocessing", index, open_ended=not known)
-    added = [name for name in flow.columns if name in (model_outputs or ()) or name not in kept]
+    added = [name for name in flow.columns if name in (model_outputs or ()) or flow.columns[name] is not kept.get(name)]
     chosen = list(outputs) if outputs is not None else added
     for name in chosen:
         if name in flow.columns:
@@ -100,16 +103,17 @@ def compose(
 def _through_model(flow: _Flow, inputs: Specs | None, outputs: Specs | None) -> None:
     for name, spec in (inputs or {}).items():
         if name not in flow.columns:
-            _missing_model_input(flow, name, spec)
+            _missing_model_input(flow, name, spec, inputs or {})
         elif why := misfit(spec, flow.columns[name]):
             problem = Problem(name, f"the model's input {name!r}: the column {why}")
             flow.plan.problems.append(Misplaced("model", 0, problem))
     flow.replace({**flow.columns, **(outputs or {})})
 
 
-def _missing_model_input(flow: _Flow, name: str, spec: TensorSpec) -> None:
+def _missing_model_input(flow: _Flow, name: str, spec: TensorSpec, inputs: Specs) -> None:
     """An input that no step wrote is one of the pipeline, unless steps ran and left something unread."""
-    fitting = [column for column in flow.fresh if misfit(spec, flow.columns[column]) is None]
+    unread = [column for column in flow.fresh if column not in inputs]
+    fitting = [column for column in unread if misfit(spec, flow.columns[column]) is None]
     if flow.plan.before and len(fitting) == 1 and not spec.optional:
         rename = f"add the step tensors.rename with params {{{fitting[0]}: {name}}}"
         problem = Problem(name, f"the model wants {name!r} and the steps leave {fitting[0]!r}; {rename}")
@@ -122,6 +126,8 @@ def _bind(use: StepUse, flow: _Flow, part: str, index: int, *, open_ended: bool 
     problems: list[Problem] = []
     params, wrong = check(use.kind.signature, use.params)
     problems += wrong
+    if use.kind.takes_place:
+        params["place"] = flow.place
     step: Step | None = None
     if not problems:
         step = _bound(use, params, flow, part, problems, open_ended)
@@ -138,7 +144,7 @@ def _bound(
     for declared, spec in reads.items():
         actual = columns.get(declared, declared)
         if actual in flow.columns:
-            if why := misfit(spec, flow.columns[actual]):
+            if why := misfit(spec.with_shape(None) if kind.any_shape else spec, flow.columns[actual]):
                 problems.append(Problem(declared, f"step {use.name!r} reads {actual!r}, which {why}"))
         elif part == "postprocessing" and not open_ended:
             there = ", ".join(flow.columns)

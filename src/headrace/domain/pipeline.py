@@ -38,7 +38,7 @@ class Pipeline:
     *inputs* and *outputs* are the columns it takes and gives, row axis first. *batched* is False for a model
     without a batch axis: a request is then a batch of one row whose columns hold the whole tensor. *digest*
     identifies the bytes of the artefact and the configuration. *instances* is how many batches may run at the same
-    time.
+    time. *release* stands for closing a model that is shared.
     """
 
     def __init__(
@@ -51,6 +51,7 @@ class Pipeline:
         model_version: str = "1",
         digest: str = "",
         instances: int | Auto = "auto",
+        release: Callable[[], None] | None = None,
     ) -> None:
         if plan.problems:
             raise InvalidConfig("; ".join(found.problem.message for found in plan.problems))
@@ -60,6 +61,7 @@ class Pipeline:
         self.model_name = model_name
         self.model_version = model_version
         self.instances = instances
+        self._release = release or model.close
         self.digest = digest
         self.inputs: Mapping[str, TensorSpec] = plan.inputs
         self.outputs: Mapping[str, TensorSpec] = plan.outputs
@@ -79,8 +81,8 @@ class Pipeline:
         return f"Pipeline({self.ref}, model {self.model_name})"
 
     def close(self) -> None:
-        """Let go of the model."""
-        self.model.close()
+        """Let go of the model, which closes unless others share it."""
+        self._release()
 
     @property
     def remote(self) -> bool:

@@ -141,3 +141,31 @@ class RouteSpec:
     sticky: str | None = field(default=None, metadata={"doc": "the input whose value keeps to one side of the split"})
     match: tuple[HeaderMatch, ...] = field(default=(), metadata={"doc": "headers that choose a version"})
     shadow: str | None = field(default=None, metadata={"doc": "a version that gets a copy of the traffic"})
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """``window:``: how many events make a micro-batch, whichever comes first."""
+
+    max_events: int = field(default=256, metadata={"doc": "events in one micro-batch at most"})
+    max_ms: float = field(default=500.0, metadata={"doc": "the oldest event waits this long at most"})
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSpec:
+    """config/streams/<name>.yaml: events of a topic through a pipeline to another topic."""
+
+    name: str = field(metadata={"doc": "defaults to the file's stem"})
+    pipeline: str | ModelUse = field(metadata={"doc": "a name, or {name, version}; a version may be an alias"})
+    broker: Literal["memory:"] = field(default="memory:", metadata={"doc": "`memory:`, in this process"})
+    topic: str = field(default="", metadata={"doc": "where events come from; the stream's name when absent"})
+    results: str = field(default="", metadata={"doc": "where answers go; `<topic>.results` when absent"})
+    dead_letters: str = field(default="", metadata={"doc": "where failed events go; `<topic>.dead` when absent"})
+    window: Window = field(default=Window(), metadata={"doc": "how events are gathered"})
+    options: Mapping[str, Any] = field(default_factory=dict, metadata={"doc": "the options of every request"})
+
+    @property
+    def topics(self) -> tuple[str, str, str]:
+        """The topics of events, results and dead letters."""
+        topic = self.topic or self.name
+        return topic, self.results or f"{topic}.results", self.dead_letters or f"{topic}.dead"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal, cast
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final, Literal, cast, get_args
 
 import numpy as np
 
@@ -47,6 +48,20 @@ class Context:
         return self.deadline is not None and time.monotonic() >= self.deadline
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Place:
+    """Where a pipeline stands on disk: the workspace's *root*, and the folder of its model's artefact.
+
+    A keyword-only parameter ``place: Place | None = None`` asks for it; it is no entry of ``params``. *kept* holds
+    what the steps of one pipeline read from files when they were bound, so that it is read once, and a file that
+    changes later changes nothing before a reload.
+    """
+
+    root: Path = field(default_factory=Path)
+    model_folder: Path | None = None
+    kept: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """A step as it stands in one pipeline: named, with its parameters and columns bound.
@@ -73,7 +88,8 @@ class StepType:
     *reads* and *writes* map column names to specs; either may be a function of the step's parameters. *flow*
     computes the specs of what is written from those of what is read (positionally: one mapping) and the
     parameters; a spec of None drops the column. *flexible* types read their column under whatever name it has
-    when only one column fits.
+    when only one column fits. *any_shape*: the shapes in *reads* are those of an input of the pipeline; a column
+    that an earlier step wrote may have another. *takes_place*: the function wants to know its Place.
     """
 
     function: Callable[..., Any]
@@ -86,6 +102,12 @@ class StepType:
     parallel: bool
     waits: bool
     pure: bool
+    any_shape: bool = False
+    takes_place: bool = False
+
+    def sources(self, params: Mapping[str, Any]) -> tuple[str, ...]:
+        """The columns that the function is called with: those it reads under *params*, or its own parameters."""
+        return tuple(self.reads(**params)) if callable(self.reads) else self.signature.columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +119,11 @@ class _Declaration:
     flexible: bool
     parallel: bool
     pure: bool
+    any_shape: bool
 
 
 _MARK: Final = "__headrace_step__"
+_UNMARKED: Final = _Declaration(None, None, None, "batch", False, False, False, False)
 F = Callable[..., Any]
 
 
@@ -112,18 +136,20 @@ def step(
     flexible: bool = False,
     parallel: bool = False,
     pure: bool = False,
+    any_shape: bool = False,
 ) -> Callable[[F], F]:
     """State what a step function reads and writes; the function itself stays as it is.
 
     The positional parameters of the function are the columns it reads, each a NumPy array or a list with one
     entry per row (``per="row"``: the value of one row), and its keyword-only parameters are the step's ``params``.
     It returns one column, or a mapping of columns. A function whose first parameter is ``batch`` gets the whole
-    Batch and returns one. A positional parameter ``context`` gets the Context. ``parallel`` spreads the rows of a
-    ``per="row"`` step over threads; ``pure`` promises that the values read are not changed in place.
+    Batch and returns one. A positional parameter ``context`` gets the Context. Where *reads* is a function of
+    the parameters, its columns are passed in that order. ``parallel`` spreads the rows of a ``per="row"`` step over
+    threads; ``pure`` promises that the values read are not changed in place.
     """
 
     def mark(function: F) -> F:
-        setattr(function, _MARK, _Declaration(reads, writes, flow, per, flexible, parallel, pure))
+        setattr(function, _MARK, _Declaration(reads, writes, flow, per, flexible, parallel, pure, any_shape))
         return function
 
     return mark
@@ -131,8 +157,8 @@ def step(
 
 def step_type(function: Callable[..., Any]) -> StepType:
     """What *function* declares, as a StepType. Raises InvalidConfig when it does not say enough."""
-    declared: _Declaration = getattr(function, _MARK, _Declaration(None, None, None, "batch", False, False, False))
-    found = signature(function)
+    declared: _Declaration = getattr(function, _MARK, _UNMARKED)
+    found, takes_place = _without_place(signature(function))
     form: Form = "row" if declared.per == "row" else "columns"
     if found.columns[:1] == ("batch",):
         form = "batch"
@@ -150,8 +176,17 @@ def step_type(function: Callable[..., Any]) -> StepType:
         writes = dict.fromkeys(found.columns[:1], ANYTHING)
     return StepType(
         function, found, form, reads, writes, declared.flow, declared.flexible, declared.parallel,
-        inspect.iscoroutinefunction(function), declared.pure,
+        inspect.iscoroutinefunction(function), declared.pure, declared.any_shape, takes_place,
     )  # fmt: skip
+
+
+def _without_place(found: Signature) -> tuple[Signature, bool]:
+    """The parameters that a configuration may set: ``place`` is filled by whoever binds the step."""
+    place = found.parameters.get("place")
+    if place is None or Place not in (place.hint, *get_args(place.hint)):
+        return found, False
+    left = {name: parameter for name, parameter in found.parameters.items() if name != "place"}
+    return replace(found, parameters=left), True
 
 
 def _specs(stated: Specs | Callable[..., Specs] | Sequence[str] | None) -> Specs | Callable[..., Specs]:
@@ -177,7 +212,7 @@ def _on_batch(kind: StepType, params: Mapping[str, Any]) -> Run:
 
 
 def _on_columns(kind: StepType, name: str, params: Mapping[str, Any], columns: Mapping[str, str]) -> Run:
-    sources = [columns.get(column, column) for column in kind.signature.columns]
+    sources = [columns.get(column, column) for column in kind.sources(params)]
     keep = _keeper(kind, name, params, columns)
 
     def arguments(batch: Batch, context: Context) -> list[Any]:
@@ -215,7 +250,7 @@ def _keeper(
 
 
 def _on_rows(kind: StepType, name: str, params: Mapping[str, Any], columns: Mapping[str, str]) -> Run:
-    sources = [columns.get(column, column) for column in kind.signature.columns]
+    sources = [columns.get(column, column) for column in kind.sources(params)]
     keep = _keeper(kind, name, params, columns)
 
     def run(batch: Batch, context: Context) -> Batch:

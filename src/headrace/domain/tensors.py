@@ -87,6 +87,8 @@ def misfit(wanted: TensorSpec, given: TensorSpec) -> str | None:
 
 
 def _dtype_fits(wanted: str, given: str) -> bool:
+    if given in GROUPS:  # an input that a step reads as any number: known only when a request is there
+        return any(_dtype_fits(wanted, possible) for possible in GROUPS[given])
     if wanted in GROUPS:
         return given in GROUPS[wanted]
     if wanted == given:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from headrace.domain.batch import Outcome, pick_rows
@@ -56,11 +56,13 @@ class Inputs:
     """The decoded inputs of one request: columns of *rows* entries each.
 
     A list column has one entry per row, nested as the row's shape says; it becomes part of an array only when its
-    batch is formed. Arrays have the row axis first.
+    batch is formed. Arrays have the row axis first. *failures* are the rows that could not be read at all, by their
+    number in the request; they are not among the *rows*.
     """
 
     columns: Mapping[str, Column]
     rows: int
+    failures: Mapping[int, EngineError] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -95,6 +97,13 @@ class Result:
             pick if isinstance(pick, EngineError) else {name: column[pick] for name, column in columns.items()}
             for pick in self.picks
         ]
+
+    def with_failures(self, failures: Mapping[int, EngineError]) -> Result:
+        """This result with the rows that never ran at their places among the others."""
+        answered = iter(self.picks)
+        total = len(self.picks) + len(failures)
+        picks = [failures[row] if row in failures else next(answered) for row in range(total)]
+        return replace(self, picks=picks)
 
     def error(self) -> EngineError | None:
         """The first row's error that there is."""

@@ -88,6 +88,8 @@ class Inference:
                 result = await self.answers.infer(pipeline, inputs, request, self.engine.infer)
             else:
                 result = await self.engine.infer(ref, inputs, request)
+            if inputs.failures:
+                result = result.with_failures(inputs.failures)
             result.route = decision.reason
             if decision.shadow is not None:
                 self._copy(decision.shadow, inputs, request)

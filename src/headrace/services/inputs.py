@@ -7,7 +7,7 @@ import binascii
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from headrace.domain.errors import InvalidInput
+from headrace.domain.errors import EngineError, InvalidInput
 from headrace.domain.parameters import nearest
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.tensors import TensorSpec
@@ -17,20 +17,35 @@ from headrace.services.context import Inputs
 def rows_to_inputs(pipeline: Pipeline, rows: Sequence[Mapping[str, Any]]) -> Inputs:
     """Turn rows of named values, as JSON gives them, into columns.
 
-    Optional inputs get their default, bytes columns are decoded from ``{"base64": ".."}``. Raises InvalidInput,
-    which names the row, the column and what would fit.
+    Optional inputs get their default, bytes columns are decoded from ``{"base64": ".."}``. A row that cannot be read
+    is among the failures of the result; when none can, the first one's InvalidInput is raised. It names the row, the
+    column and what would fit.
     """
     specs = pipeline.inputs
+    good: list[Mapping[str, Any]] = []
+    failures: dict[int, EngineError] = {}
     for number, row in enumerate(rows):
-        if not isinstance(row, Mapping):
-            raise InvalidInput(f"inputs{_at(number, rows)} must be an object of named values, not {row!r:.60}")
-        if row.keys() != specs.keys():
-            _require_known(row, specs, _at(number, rows))
-    columns = {name: [row.get(name, spec.default) for row in rows] for name, spec in specs.items()}
-    for name, spec in specs.items():
-        if spec.dtype in ("bytes", "any"):
-            columns[name] = [_unwrapped(value, name) for value in columns[name]]
-    return Inputs(columns, len(rows))
+        try:
+            good.append(_readable(row, specs, _at(number, rows)))
+        except InvalidInput as error:
+            failures[number] = error
+    if failures and not good:
+        raise next(iter(failures.values()))
+    columns = {name: [row.get(name, spec.default) for row in good] for name, spec in specs.items()}
+    return Inputs(columns, len(good), failures)
+
+
+def _readable(row: Any, specs: Mapping[str, TensorSpec], where: str) -> Mapping[str, Any]:
+    """*row* with bytes decoded. Raises InvalidInput unless its columns are those of *specs*."""
+    if not isinstance(row, Mapping):
+        raise InvalidInput(f"inputs{where} must be an object of named values, not {row!r:.60}")
+    if row.keys() != specs.keys():
+        _require_known(row, specs, where)
+    decoded: Mapping[str, Any] = row
+    for name, value in row.items():
+        if isinstance(value, Mapping) and value.keys() == {"base64"} and specs[name].dtype in ("bytes", "any"):
+            decoded = {**decoded, name: _decoded(value["base64"], name)}
+    return decoded
 
 
 def complete(pipeline: Pipeline, inputs: Inputs) -> Inputs:
@@ -41,7 +56,7 @@ def complete(pipeline: Pipeline, inputs: Inputs) -> Inputs:
     missing = {
         name: [spec.default] * inputs.rows for name, spec in pipeline.inputs.items() if name not in inputs.columns
     }
-    return Inputs({**inputs.columns, **missing}, inputs.rows)
+    return Inputs({**inputs.columns, **missing}, inputs.rows, inputs.failures)
 
 
 def _at(number: int, rows: Sequence[object]) -> str:
@@ -62,11 +77,9 @@ def _require_known(given: Mapping[str, Any], specs: Mapping[str, TensorSpec], wh
             raise InvalidInput(f"inputs{where} lacks {name!r}; the pipeline takes: {wanted}", details={"column": name})
 
 
-def _unwrapped(value: Any, name: str) -> Any:
-    """Bytes from their JSON form; any other value as it is."""
-    if not isinstance(value, Mapping) or value.keys() != {"base64"}:
-        return value
+def _decoded(text: Any, name: str) -> bytes:
+    """Bytes from their JSON form."""
     try:
-        return base64.b64decode(value["base64"], validate=True)
+        return base64.b64decode(text, validate=True)
     except (binascii.Error, TypeError, ValueError):
         raise InvalidInput(f"input {name!r} is not valid base64", details={"column": name}) from None

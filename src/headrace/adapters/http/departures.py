@@ -25,6 +25,8 @@ class Departures:
 
     def join(self, call: Call) -> None:
         """Watch over *call*, which the current task answers, until it is answered."""
+        if call.task is not None:
+            return
         call.task = asyncio.current_task()
         self._young.append(call)
         if self._timer is None:

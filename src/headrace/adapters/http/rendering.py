@@ -12,7 +12,9 @@ import orjson
 
 from headrace.adapters.http.errors import shown
 from headrace.domain.errors import EngineError, ModelFailure
-from headrace.services.context import Result
+from headrace.domain.pipeline import Pipeline
+from headrace.domain.tensors import Column
+from headrace.services.context import Result, Timing
 
 OPTIONS: Final = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_UTC_Z
 
@@ -45,6 +47,15 @@ def plain(value: Any) -> Any:
     if isinstance(value, set | frozenset):
         return sorted(value, key=repr)
     raise TypeError(f"a {type(value).__name__} has no JSON form")
+
+
+def no_rows(pipeline: Pipeline) -> Result:
+    """The answer to a request without rows: every output column, empty; a free axis has size 0."""
+    columns: dict[str, Column] = {}
+    for name, spec in pipeline.outputs.items():
+        shape = [0, *(max(0, size) for size in spec.row_shape or ())]
+        columns[name] = np.empty(shape, dtype=spec.dtype) if spec.numeric else []
+    return Result(pipeline.ref, columns, range(0), Timing())
 
 
 def one_row(result: Result) -> Mapping[str, Any]:

@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 
@@ -27,7 +27,8 @@ class EchoModel(ModelAdapter):
     """A stand-in for demonstrations, tests and load: deterministic, and the same for a row in any batch.
 
     An output that has the name and dtype of an input returns it. Any other output holds values made of a digest of
-    the row: floats in [0, 1) with three digits, integers from 0 to 99, booleans, hexadecimal strings; a free axis gets the size 1.
+    the row: floats in [0, 1) with three digits, integers from 0 to 99, booleans, hexadecimal strings; a free axis
+    gets the size 1.
     Without specs: ``text`` in, ``text`` out, of which the optional ``max_tokens`` keeps the first words (0: all).
 
     It also generates: word by word of the input ``text``. Options: ``delay_s`` (seconds before each answer or
@@ -101,7 +102,7 @@ class EchoModel(ModelAdapter):
         if given is not None and spec.dtype in (given.dtype, "any"):
             return _shortened(inputs[name], inputs)
         if not self._batched:
-            return _made(spec, spec.shape, inputs)
+            return cast(Column, _made(spec, spec.shape, inputs))
         rows = len(next(iter(inputs.values())))
         made = [
             _made(spec, spec.row_shape, {key: column[row] for key, column in inputs.items()}) for row in range(rows)

@@ -51,8 +51,8 @@ def misfit(inputs: Mapping[str, Column], wanted: Mapping[str, TensorSpec]) -> st
         return f"the model wants the inputs {', '.join(wanted)}; {found}"
     for name, spec in wanted.items():
         column = inputs[name]
-        if isinstance(column, np.ndarray) and (found := _wrong(column, spec)):
-            return f"input {name!r} {found}"
+        if isinstance(column, np.ndarray) and (why := _wrong(column, spec)):
+            return f"input {name!r} {why}"
     return None
 
 

@@ -93,6 +93,7 @@ def _as_model(found: object, root: str, config: Mapping[str, Any], name: str) ->
     if isinstance(found, (ModelAdapter, RemoteModel)):
         _refuse_options(options, name)
         found.load(root, config)
+        _check_specs(found, name)
         return found
     predict = getattr(found, "predict", None) or found
     if not callable(predict):
@@ -102,6 +103,13 @@ def _as_model(found: object, root: str, config: Mapping[str, Any], name: str) ->
         if callable(load := getattr(found, "load", None)):
             load(root, config)
     return _call_model(found, predict, options, config, name)
+
+
+def _check_specs(model: Model, name: str) -> None:
+    for method in ("get_input_spec", "get_output_spec"):
+        specs: object = getattr(model, method)()
+        if not isinstance(specs, Mapping) or not all(isinstance(spec, TensorSpec) for spec in specs.values()):
+            raise InvalidConfig(f"{method}() of {name!r} wants to return a mapping of names to TensorSpec")
 
 
 def _is_factory(found: object) -> bool:
@@ -139,13 +147,13 @@ def _call_model(found: object, predict: Any, options: Mapping[str, Any], config:
     inputs = declared(config, "input_spec") or own_inputs
     outputs = declared(config, "output_spec") or own_outputs
     call = bind(predict, inputs, options, name)
-    inputs = inputs if inputs is not None else call.inferred
-    if inputs is None or outputs is None:
-        lacking = "output_spec" if inputs is not None else "input_spec"
+    taken = inputs if inputs is not None else call.inferred
+    if taken is None or outputs is None:
+        lacking = "output_spec" if taken is not None else "input_spec"
         side = lacking.removesuffix("_spec")
         raise InvalidConfig(f"nothing says which {side}s {name!r} has: state {lacking}, or define get_{lacking}()")
     kind = AwaitedCall if inspect.iscoroutinefunction(predict) else LocalCall
-    return kind(found, call, inputs, outputs)
+    return kind(found, call, taken, outputs)
 
 
 def _own_spec(found: object, method: str) -> dict[str, TensorSpec] | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from headrace.core.config import Entry, ListNode, MapNode, Node, Reader, ScalarNode
+from headrace.core.config import Entry, ListNode, MapNode, Mistake, Node, Place, Reader, ScalarNode
 
 T = TypeVar("T")
 SUFFIXES = (".yaml", ".yml")
@@ -48,12 +49,23 @@ Defaults = Callable[[MapNode, str], Mapping[str, Any]]
 """What to take for absent keys of a document, given its content and its stem."""
 
 
+def read_mappings(reader: Reader, folder: Path) -> list[str]:
+    """The names of what *folder* declares, stems included; looked at no further than that each is a mapping."""
+    names: list[str] = []
+    for path in files_in(folder)[0]:
+        node, _ = _content(reader, path, "")
+        names += [path.stem, *([named] if (named := _name(node)) else [])]
+    return names
+
+
 def files_in(folder: Path) -> tuple[list[Path], list[Path]]:
     """The YAML files of *folder* and the other visible ones, both sorted."""
     if not folder.is_dir():
         return [], []
     visible = [path for path in sorted(folder.iterdir()) if not path.name.startswith((".", "_"))]
-    return [path for path in visible if path.suffix in SUFFIXES], [path for path in visible if path.suffix not in SUFFIXES]
+    return [path for path in visible if path.suffix in SUFFIXES], [
+        path for path in visible if path.suffix not in SUFFIXES
+    ]
 
 
 def read_documents(
@@ -170,7 +182,17 @@ class Remarks:
         """The same for a part of the part."""
         return Remarks(self.reader, self.document, (*self.prefix, *prefix))
 
+    def apart(self) -> tuple[Remarks, list[Mistake]]:
+        """The same with a list of its own, for what turns out wrong when the files have long been read."""
+        reader = copy(self.reader)
+        reader.mistakes = []
+        return Remarks(reader, self.document, self.prefix), reader.mistakes
+
     def add(self, owner: object, key: str | int | None, message: str) -> None:
         """Say that the value of *key* in *owner* (an object that the reader decoded) is wrong."""
+        self.at(self.reader.place(owner, key), key, message)
+
+    def at(self, place: Place, key: str | int | None, message: str) -> None:
+        """Say that *key*, which may be missing, is wrong at *place*."""
         path = self.prefix if key is None else (*self.prefix, key)
-        self.reader.mistake(self.reader.place(owner, key), message, self.document.key(*path))
+        self.reader.mistake(place, message, self.document.key(*path))

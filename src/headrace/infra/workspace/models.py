@@ -55,7 +55,9 @@ class ModelCheck:
             meant = did_you_mean(spec.device, ("cpu", "cuda", "cuda:0", "auto"))
             remarks.add(spec, "device", f"found {spec.device!r}{meant}, wanted cpu, cuda, cuda:N or auto")
         if spec.sha256 is not None and _SHA256.fullmatch(spec.sha256) is None:
-            remarks.add(spec, "sha256", f"found {len(spec.sha256)} characters, wanted the 64 hexadecimal digits of a SHA-256")
+            remarks.add(
+                spec, "sha256", f"found {len(spec.sha256)} characters, wanted the 64 hexadecimal digits of a SHA-256"
+            )
         _columns(spec.input_spec, remarks.within("input_spec"))
         _columns(spec.output_spec, remarks.within("output_spec"))
 
@@ -71,7 +73,9 @@ class ModelCheck:
             return
         known = ", ".join(RUNTIMES)
         if spec.type in LATER:
-            remarks.add(spec, "type", f"found {spec.type!r}, which is not available in this version, wanted one of: {known}")
+            remarks.add(
+                spec, "type", f"found {spec.type!r}, which is not available in this version, wanted one of: {known}"
+            )
         else:
             meant = did_you_mean(spec.type, (*RUNTIMES, *LATER))
             remarks.add(spec, "type", f"found no model type {spec.type!r}{meant}, wanted one of: {known}")
@@ -93,7 +97,9 @@ class ModelCheck:
     def _file(self, spec: ModelSpec, remarks: Remarks) -> None:
         path = self._root / spec.path
         if not path.exists():
-            remarks.add(spec, "path", f"found no file {spec.path!r}{self._meant(spec.path)}; paths start at the workspace")
+            remarks.add(
+                spec, "path", f"found no file {spec.path!r}{self._meant(spec.path)}; paths start at the workspace"
+            )
         elif path.suffix.lower() in PICKLED and not spec.trust:
             remarks.add(
                 spec,
@@ -139,10 +145,14 @@ def _columns(specs: Sequence[ColumnSpec] | None, remarks: Remarks) -> None:
     for index, spec in enumerate(specs or ()):
         here = remarks.within(index)
         if not spec.name or spec.name in seen:
-            here.add(spec, "name", f"found the column {spec.name!r} again" if spec.name else "found nothing, wanted a name")
+            here.add(
+                spec, "name", f"found the column {spec.name!r} again" if spec.name else "found nothing, wanted a name"
+            )
         seen.add(spec.name)
         if spec.dtype not in DTYPES:
-            here.add(spec, "dtype", f"found no dtype {spec.dtype!r}{_meant(spec.dtype)}, wanted one of: {', '.join(DTYPES)}")
+            here.add(
+                spec, "dtype", f"found no dtype {spec.dtype!r}{_meant(spec.dtype)}, wanted one of: {', '.join(DTYPES)}"
+            )
         wrong = [size for size in spec.shape if size < -1 or size == 0]
         if wrong:
             here.add(spec, "shape", f"found the size {wrong[0]}, wanted -1 (any) or an integer of at least 1")

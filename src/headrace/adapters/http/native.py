@@ -1,0 +1,192 @@
+"""Native inference calls: the envelope in, the answer out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+
+from headrace.adapters.http.body import decode, read_body, require_json
+from headrace.adapters.http.call import Call, Headers
+from headrace.adapters.http.departures import Departures
+from headrace.adapters.http.rendering import all_failed, explained, many_rows, no_rows, one_row
+from headrace.domain.errors import InvalidRequest, NotFound, NotReady
+from headrace.domain.pipeline import Pipeline
+from headrace.domain.routing import Asked
+from headrace.services.context import Inputs, RequestContext, Result
+from headrace.services.deployments import Deployments
+from headrace.services.inference import Inference
+from headrace.services.inputs import rows_to_inputs
+
+Metadata = Mapping[str, Any]
+
+
+class Envelope(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """The body of ``POST inference``."""
+
+    inputs: dict[str, Any] | list[dict[str, Any]]
+    pipeline: str | None = None
+    version: str | int | None = None
+    model: str | None = None
+    options: dict[str, Any] | None = None
+
+
+class NamedEnvelope(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """The body of ``POST models/{name}/predict``: the path has named the pipeline."""
+
+    inputs: dict[str, Any] | list[dict[str, Any]]
+    version: str | int | None = None
+    model: str | None = None
+    options: dict[str, Any] | None = None
+
+
+_ENVELOPE: Final = msgspec.json.Decoder(Envelope)
+_NAMED: Final = msgspec.json.Decoder(NamedEnvelope)
+_NO_OPTIONS: Final[Mapping[str, Any]] = {}
+
+
+class NativeCalls:
+    """Answers native inference calls."""
+
+    def __init__(
+        self, inference: Inference, deployments: Deployments, departures: Departures, max_body: int
+    ) -> None:
+        self.inference = inference
+        self.deployments = deployments
+        self.departures = departures
+        self.max_body = max_body
+
+    async def infer(self, call: Call) -> None:
+        """``POST /api/v1/inference``."""
+        require_json(call)
+        body = await read_body(call, self.max_body)
+        envelope = decode(body, _ENVELOPE, Envelope.__struct_fields__)
+        name = envelope.pipeline or self._unnamed(envelope.model)
+        await self._answer(call, name, envelope)
+
+    async def predict(self, call: Call, name: str) -> None:
+        """``POST models/{name}/predict``, under ``/api/v1`` and at the root."""
+        require_json(call)
+        body = await read_body(call, self.max_body)
+        await self._answer(call, name, decode(body, _NAMED, NamedEnvelope.__struct_fields__))
+
+    def _unnamed(self, model: str | None) -> str:
+        """The pipeline of a request that names none: the default, or the one that is its model served bare."""
+        if model is None:
+            return ""
+        try:
+            if self.inference.pipeline(Asked("")).model_name == model:
+                return ""
+        except (InvalidRequest, NotFound):
+            pass  # there is no default
+        return model
+
+    async def _answer(self, call: Call, name: str, envelope: Envelope | NamedEnvelope) -> None:
+        given = envelope.inputs
+        rows: Sequence[Mapping[str, Any]] = given if isinstance(given, list) else (given,)
+        options: Mapping[str, Any] = envelope.options or _NO_OPTIONS
+        explain = call.asks("explain") or bool(options and options.get("explain"))
+        if "explain" in options:
+            options = {key: value for key, value in options.items() if key != "explain"}
+        version = envelope.version
+        request = self.request(call, options)
+        asked = Asked(
+            name,
+            str(version) if version is not None else None,
+            request.headers,
+            request.routing_key,
+            rows[0] if rows else None,
+        )
+        pipeline = self.pipeline(asked)
+        if envelope.model is not None and envelope.model != pipeline.model_name:
+            raise InvalidRequest(
+                f"the request names the model {envelope.model!r}, and pipeline {pipeline.ref} runs "
+                f"{pipeline.model_name!r}; leave the model out, or name a pipeline that runs it"
+            )
+        call.counted = True
+        result = await self.run(call, pipeline, asked, rows_to_inputs(pipeline, rows), request)
+        outputs: Any = one_row(result) if given is not rows else self._listed(result)
+        await call.answer_json(self.envelope(call, result, outputs, explain=explain))
+
+    def request(self, call: Call, options: Mapping[str, Any] = _NO_OPTIONS) -> RequestContext:
+        """What the services are told about *call*. Raises InvalidRequest for a bad ``X-Timeout-Ms``."""
+        headers = call.headers
+        key = headers.get(b"x-routing-key")
+        return RequestContext(
+            call.request_id,
+            call.deadline() if b"x-timeout-ms" in headers else None,
+            "http",
+            options=options,
+            headers=Headers(headers),
+            routing_key=key.decode("latin-1") if key is not None else None,
+            fresh=b"no-cache" in headers.get(b"cache-control", b""),
+        )
+
+    def pipeline(self, asked: Asked) -> Pipeline:
+        """The pipeline that answers *asked*. Raises NotFound, or NotReady for one that is declared and not loaded."""
+        try:
+            return self.inference.pipeline(asked)
+        except NotFound as error:
+            raise _unloaded(self.deployments, asked) or error from None
+
+    async def run(
+        self, call: Call, pipeline: Pipeline, asked: Asked, inputs: Inputs, request: RequestContext
+    ) -> Result:
+        """Infer, and stop when the client leaves."""
+        if inputs.rows == 0:
+            return no_rows(pipeline)
+        self.departures.join(call)
+        return await self.inference.infer(asked, inputs, request)
+
+    def _listed(self, result: Result) -> list[Mapping[str, Any]]:
+        if (error := all_failed(result)) is not None:
+            raise error
+        return many_rows(result)
+
+    def data(
+        self, result: Result, outputs: Any, *, metadata: Metadata | None = None, explain: bool = False
+    ) -> dict[str, Any]:
+        """The ``data`` of an answer."""
+        data = {
+            "pipeline": result.ref.name,
+            "version": result.ref.version,
+            "outputs": outputs,
+            "cached": result.cached,
+            "timestamp": datetime.now(UTC),
+        }
+        if metadata is not None:
+            data["metadata"] = metadata
+        if explain:
+            registry = self.inference.engine.registry
+            digest = registry.get(result.ref).pipeline.digest if result.ref in registry else ""
+            data["explain"] = explained(result, digest)
+        return data
+
+    def envelope(
+        self,
+        call: Call,
+        result: Result,
+        outputs: Any,
+        *,
+        metadata: Metadata | None = None,
+        explain: bool = False,
+    ) -> dict[str, Any]:
+        """The body of a successful inference."""
+        return success(call, self.data(result, outputs, metadata=metadata, explain=explain))
+
+
+def _unloaded(deployments: Deployments, asked: Asked) -> NotReady | None:
+    """NotReady for a pipeline that is declared and does not answer."""
+    try:
+        found = deployments.find(asked.name)
+    except NotFound:
+        return None
+    states = [f"{one.ref} is {one.state}" for one in found if asked.version in (None, one.ref.version)]
+    return NotReady(f"pipeline {asked.name!r} does not answer: {', '.join(states)}") if states else None
+
+
+def success(call: Call, data: Any) -> dict[str, Any]:
+    """The body of any successful native call."""
+    return {"success": True, "data": data, "request_id": call.request_id}

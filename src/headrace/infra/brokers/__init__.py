@@ -1,0 +1,1 @@
+"""Streams: one file per broker."""

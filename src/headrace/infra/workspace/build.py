@@ -1,0 +1,163 @@
+"""How does a declared pipeline become a loaded one? Checks the artefact, loads the model, binds the steps."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from headrace import __version__
+from headrace.core.config import Mistake
+from headrace.domain.errors import EngineError, InvalidConfig, ModelFailure, NotFound
+from headrace.domain.fit import Plan, StepUse, compose
+from headrace.domain.model import Model
+from headrace.domain.model_call import row_specs
+from headrace.domain.pipeline import Pipeline
+from headrace.domain.spec import ModelSpec, ModelUse, PipelineSpec, StepSpec
+from headrace.infra.runtimes import load_model
+from headrace.infra.runtimes.workspace_code import source_file
+from headrace.infra.step_lookup import StepLookup
+from headrace.infra.workspace.artefacts import Digests
+from headrace.infra.workspace.model_pool import Held, ModelPool
+from headrace.infra.workspace.models import NO_FILE
+from headrace.infra.workspace.pipelines import report_misfit, step_use
+from headrace.infra.workspace.survey import Survey, spec_ref
+
+
+def invalid(mistakes: Sequence[Mistake]) -> InvalidConfig:
+    """The error that carries *mistakes*: one a line in its message, and as data in its details."""
+    listed = [
+        {"file": str(mistake.file), "line": mistake.line, "key": mistake.key, "message": mistake.message}
+        for mistake in mistakes
+    ]
+    return InvalidConfig("\n".join(map(str, mistakes)), details={"mistakes": listed})
+
+
+@dataclass(frozen=True, slots=True)
+class _Artefact:
+    """Where a model lies (None: it is no file) and what its bytes are."""
+
+    path: Path | None
+    digest: str
+
+
+class Builder:
+    """Builds the pipelines of one workspace. May be used from several threads."""
+
+    def __init__(self, root: Path, steps: StepLookup) -> None:
+        self._root = root
+        self._steps = steps
+        self._digests = Digests()
+        self.pool = ModelPool()
+
+    def build(self, spec: PipelineSpec, survey: Survey) -> Pipeline:
+        """The loaded pipeline that *spec* declares, in the workspace as *survey* found it.
+
+        Raises InvalidConfig, with the line where it can be told, NotFound or ModelFailure.
+        """
+        model = _model_of(spec, survey)
+        artefact = self._artefact(model, survey)
+        before, after = ([self._use(step) for step in part] for part in (spec.preprocessing, spec.postprocessing))
+        held = self._held(model, artefact, batched=spec.batched)
+        try:
+            plan = _plan(spec, held.model, before, after, survey)
+            return Pipeline(
+                spec,
+                plan,
+                held.model,
+                model_name=model.name,
+                model_version=model.version,
+                digest=self._digest(spec, model, artefact, [*before, *after]),
+                instances=model.instances,
+                release=held.release,
+            )
+        except BaseException:
+            held.release()
+            raise
+
+    def _artefact(self, model: ModelSpec, survey: Survey) -> _Artefact:
+        if model.type in NO_FILE:
+            return _Artefact(None, "")
+        if model.type == "python":
+            file = source_file(model.path, self._root)
+            return _Artefact(None, "" if file is None else self._digests.artefact(file))
+        path = self._root / model.path
+        if not model.path or not path.exists():
+            raise NotFound(f"model {model.name!r} has no file {model.path!r}")
+        if model.sha256 is not None and (found := self._digests.artefact(path)) != model.sha256.lower():
+            message = f"found another file: {model.path} has the SHA-256 {found}"
+            raise _at_model(model, "sha256", message, survey)
+        return _Artefact(path, self._digests.with_neighbours(path))
+
+    def _use(self, step: StepSpec) -> StepUse:
+        return step_use(step, self._steps.find(step.name))
+
+    def _held(self, model: ModelSpec, artefact: _Artefact, *, batched: bool) -> Held:
+        config = {**asdict(model), "root": str(self._root), "batched": batched}
+
+        def load() -> Model:
+            try:
+                return load_model(model.type, model.path if artefact.path is None else str(artefact.path), config)
+            except EngineError:
+                raise
+            except Exception as error:  # a framework's own way to refuse a file
+                said = f"model {model.name!r} cannot be loaded: {type(error).__name__}: {str(error)[:500]}"
+                raise ModelFailure(said) from error
+
+        if artefact.path is None:  # code: the same bytes may behave differently, as it imports what it likes
+            loaded = load()
+            return Held(loaded, loaded.close)
+        return self.pool.take(_hash(config, artefact.digest), load)
+
+    def _digest(self, spec: PipelineSpec, model: ModelSpec, artefact: _Artefact, uses: Sequence[StepUse]) -> str:
+        sources = {file for use in uses for file in self._steps.source(use.kind.function)}
+        settled = replace(spec, model=ModelUse(model.name, model.version))
+        return _hash(asdict(settled), asdict(model), artefact.digest, self._digests.files(sorted(sources)), __version__)
+
+
+def _model_of(spec: PipelineSpec, survey: Survey) -> ModelSpec:
+    if isinstance(spec.model, ModelSpec):
+        return spec.model
+    use = ModelUse(spec.model) if isinstance(spec.model, str) else spec.model
+    models = survey.declared.models
+    found = [model for (name, version), model in models.items() if name == use.name and use.version in (None, version)]
+    if len(found) != 1:
+        declared = ", ".join(f"{name} {version}" for name, version in models) or "none"
+        raise NotFound(f"pipeline {spec_ref(spec)} wants model {use.name!r} {use.version or ''}; declared: {declared}")
+    return found[0]
+
+
+def _plan(
+    spec: PipelineSpec, model: Model, before: Sequence[StepUse], after: Sequence[StepUse], survey: Survey
+) -> Plan:
+    inputs, outputs = (
+        row_specs(columns, batched=spec.batched) for columns in (model.get_input_spec(), model.get_output_spec())
+    )
+    plan = compose(before, inputs, outputs, after, spec.outputs)
+    if not plan.problems:
+        return plan
+    origin = survey.origins.get(spec_ref(spec))
+    known = survey.declared.pipelines.get(spec_ref(spec))
+    if origin is None or known != spec:
+        raise InvalidConfig("; ".join(f"{found.part}: {found.problem.message}" for found in plan.problems))
+    remarks, mistakes = origin.apart()
+    for found in plan.problems:
+        uses = {"preprocessing": before, "postprocessing": after}.get(found.part)
+        report_misfit(known, found, uses[found.index] if uses else None, remarks)
+    raise invalid(mistakes)
+
+
+def _at_model(model: ModelSpec, key: str, message: str, survey: Survey) -> InvalidConfig:
+    origin = survey.model_origins.get((model.name, model.version))
+    if origin is None:
+        return InvalidConfig(f"model {model.name!r}: {key}: {message}")
+    remarks, mistakes = origin.apart()
+    remarks.add(model, key, message)
+    return invalid(mistakes)
+
+
+def _hash(*parts: Any) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=repr).encode()).hexdigest()
