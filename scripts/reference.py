@@ -189,7 +189,8 @@ def helps(command: click.Command, path: str, above: click.Context | None = None)
 def error_codes() -> str:
     """The codes, their status numbers and what they mean."""
     lines = [
-        MARK + "# Error codes\n\nWhat went wrong, by meaning; [how errors work](../concepts/errors.md) is a page of its "
+        MARK
+        + "# Error codes\n\nWhat went wrong, by meaning; [how errors work](../concepts/errors.md) is a page of its "
         "own. A retryable failure may pass by itself.\n",
         "| code | HTTP status | retryable | meaning |",
         "| --- | --- | --- | --- |",
@@ -202,9 +203,7 @@ def error_codes() -> str:
 
 def error_kinds() -> list[type[EngineError]]:
     """The kinds of error that have a code of their own, in the order of the file that defines them."""
-    kinds = [
-        kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, EngineError)
-    ]
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, EngineError)]
     return [kind for kind in kinds if kind is not EngineError and "code" in vars(kind)]
 
 

@@ -79,7 +79,7 @@ class Loading:
 
     async def _load(self) -> Application:
         settings, root = load_settings(self._config)
-        application = assemble(settings, root)
+        application = assemble(settings, workspace_files(settings, root, self._config))
         try:
             await application.deployments.start()
         except BaseException:
@@ -131,36 +131,37 @@ def _invalid(mistakes: Sequence[Mistake]) -> InvalidConfig:
     return InvalidConfig("\n".join(map(str, mistakes)), details={"mistakes": details})
 
 
-def workspace_files(settings: Settings, root: Path) -> WorkspaceFiles:
-    """The workspace at *root*, as *settings* describe it."""
+def workspace_files(settings: Settings, root: Path, main_file: Path = Path("config/main.yaml")) -> WorkspaceFiles:
+    """The workspace at *root*, as *settings*, read from *main_file*, describe it."""
     return WorkspaceFiles(
         root,
         models_directory=settings.models.directory,
         pipelines_directory=settings.pipelines.directory,
         default_adapter=settings.models.default_adapter,
         default_pipeline=settings.pipelines.default,
+        main_file=main_file,
     )
 
 
-def assemble(settings: Settings, root: Path) -> Application:
+def assemble(settings: Settings, workspace: WorkspaceFiles) -> Application:
     """Put the parts together; nothing is loaded yet."""
     engine = Engine()
     answers = Answers(MemoryCache(settings.cache.max_mb * 1024 * 1024), engine.measures)
     inference = Inference(engine, Router(engine.registry), answers=answers)
-    return Application(settings, inference, Deployments(inference, workspace_files(settings, root)))
+    return Application(settings, inference, Deployments(inference, workspace))
 
 
 def declared(config: Path) -> Declared:
     """What the files of the workspace of *config* say. Raises InvalidConfig."""
     settings, root = load_settings(config)
-    return workspace_files(settings, root).read()
+    return workspace_files(settings, root, config).read()
 
 
 def check(config: Path) -> Report:
     """Every mistake in the workspace of *config*, without loading a model."""
     reader, settings, root = _read_main(config)
     mistakes = [str(mistake) for mistake in reader.mistakes]
-    workspace = workspace_files(settings or Settings(), root)
+    workspace = workspace_files(settings or Settings(), root, config)
     found = workspace.check()
     mistakes += [line for line in map(str, found.mistakes) if line not in mistakes]
     return Report(tuple(mistakes), tuple(map(str, found.warnings)))
@@ -183,7 +184,7 @@ def serve(config: Path, host: str | None = None, port: int | None = None, worker
         raise InvalidConfig("api.workers above 1 is not available in this version; run several servers instead")
     settings = replace(settings, api=api)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_serve(settings, root))
+        return runner.run(_serve(settings, workspace_files(settings, root, config)))
 
 
 def _loop_factory() -> Any:
@@ -194,12 +195,12 @@ def _loop_factory() -> Any:
     return uvloop.new_event_loop
 
 
-async def _serve(settings: Settings, root: Path) -> int:
+async def _serve(settings: Settings, workspace: WorkspaceFiles) -> int:
     from headrace.adapters.http.app import create_app
     from headrace.adapters.http.serve import serve as serve_http
 
     log = logger("headrace")
-    application = assemble(settings, root)
+    application = assemble(settings, workspace)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -210,7 +211,7 @@ async def _serve(settings: Settings, root: Path) -> int:
         title=settings.framework.name,
         version=settings.framework.version,
         token=_token(settings),
-        metrics=exposition(application).render,
+        metrics=exposition(application),
     )
     doors = asyncio.create_task(serve_http(app, settings.api, stop))
     try:

@@ -622,8 +622,15 @@ def test_a_part_of_a_document_can_be_read_by_itself(tmp_path: Path) -> None:
     assert reading.mistakes[-1].line == 2
 
 
-def test_a_value_under_two_aliases_is_one_mistake(tmp_path: Path) -> None:
-    assert len(complaints(tmp_path, "port: &p x\nmodel: {name: *p}\nextra: *p")) == 1
+def test_a_mistake_that_is_found_twice_is_raised_once(tmp_path: Path) -> None:
+    reading = reader(tmp_path, "port: x")
+    for _ in range(2):
+        reading.read(Path("p.yaml"), Pipeline, {"name": "p"})
+
+    with pytest.raises(ConfigMistakes) as caught:
+        reading.raise_if_any()
+
+    assert len(caught.value.mistakes) == 1
 
 
 # Spelling and the reference

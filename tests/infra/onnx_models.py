@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def mlp(path: Path, sizes: Sequence[int] = (4, 16, 16, 3)) -> Path:
     """``x`` float32 [batch, first] -> ``y`` float32 [batch, last] through layers with ReLU between them."""
     random = np.random.default_rng(0)
     nodes, weights, current = [], [], "x"
-    for layer, (rows, columns) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for layer, (rows, columns) in enumerate(pairwise(sizes)):
         matrix = (random.standard_normal((rows, columns)) / np.sqrt(rows)).astype(np.float32)
         weights += [numpy_helper.from_array(matrix, f"w{layer}")]
         last = layer == len(sizes) - 2

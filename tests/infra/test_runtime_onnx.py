@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
+from tests.infra import onnx_models
 
 from headrace.domain.batch import Batch
 from headrace.domain.errors import InvalidConfig, InvalidInput, ModelFailure, NotReady
@@ -15,7 +16,6 @@ from headrace.domain.model_call import model_step
 from headrace.domain.step import Context
 from headrace.domain.tensors import TensorSpec
 from headrace.infra.runtimes.onnx import OnnxModel
-from tests.infra import onnx_models
 
 
 def loaded(path: Path, **config: Any) -> OnnxModel:

@@ -54,7 +54,6 @@ class Reader:
     def __init__(self, root: Path, environment: Mapping[str, str] | None = None) -> None:
         self.root = root
         self.mistakes: list[Mistake] = []
-        self._seen: set[Mistake] = set()
         self._places: dict[int, tuple[Any, Place, Mapping[Any, Place]]] = {}
         process = os.environ if environment is None else environment
         self._environment = Environment({**self._dotenv(), **process})
@@ -76,8 +75,7 @@ class Reader:
         absolute = {f"{prefix}{key}": value for key, value in (defaults or {}).items()}
         decoder = Decoder(absolute, remember=self._remember, hide=self._environment.hide)
         value = decoder.value(node, hint, where)
-        for mistake in decoder.mistakes:
-            self._add(mistake)
+        self.mistakes += decoder.mistakes
         return None if value is FAILED else cast(T, value)
 
     def read(self, path: Path, hint: type[T], defaults: Mapping[str, Any] | None = None) -> T | None:
@@ -103,17 +101,12 @@ class Reader:
     def mistake(self, where: Node | Place, message: str, key: str = "") -> None:
         """Add what an owner found wrong. What came from the environment is taken out of *message*."""
         place = where if isinstance(where, Place) else where.place
-        self._add(Mistake(place.file, place.line, self._environment.hide(message), key))
+        self.mistakes.append(Mistake(place.file, place.line, self._environment.hide(message), key))
 
     def raise_if_any(self) -> None:
         """Raise ConfigMistakes if there are any."""
         if self.mistakes:
             raise ConfigMistakes(self.mistakes)
-
-    def _add(self, mistake: Mistake) -> None:
-        if mistake not in self._seen:  # an aliased value is decoded once per alias
-            self._seen.add(mistake)
-            self.mistakes.append(mistake)
 
     def _remember(self, decoded: Any, place: Place, keys: Mapping[Any, Place]) -> None:
         # Python has only one empty tuple, which cannot have several places. The object is held so that its id stays
@@ -130,7 +123,7 @@ class Reader:
         values: dict[str, str] = {}
         for binding in read_dotenv(text or ""):
             if isinstance(binding, int):
-                self._add(Mistake(file, binding, "found a line that is no assignment, wanted NAME=value"))
+                self.mistakes.append(Mistake(file, binding, "found a line that is no assignment, wanted NAME=value"))
             elif binding[2] is not None:
                 values[binding[1]] = binding[2]
         return values
@@ -138,13 +131,13 @@ class Reader:
     def _text(self, path: Path, file: Path) -> str | None:
         content = _content(path)
         if isinstance(content, str):
-            self._add(Mistake(file, 1, content))
+            self.mistakes.append(Mistake(file, 1, content))
             return None
         try:
             return content.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             line = content.count(b"\n", 0, error.start) + 1
-            self._add(Mistake(file, line, f"found the byte 0x{content[error.start]:02x}, wanted UTF-8 text"))
+            self.mistakes.append(Mistake(file, line, f"found the byte 0x{content[error.start]:02x}, wanted UTF-8 text"))
             return None
 
 

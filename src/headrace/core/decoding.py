@@ -233,13 +233,18 @@ def _advice(node: Node, hint: Any) -> str:
         return ""
     if isinstance(natural(node), bool) and str in kinds:
         return ": put it in quotes"
-    if any(collection(kind) in (list, tuple) for kind in kinds) and natural(node) is not None:
+    if natural(node) is not None and any(map(_lists_single_values, kinds)):
         return ": put it in [ ]"
     if not node.plain and any(_fits_without_quotes(node, kind) for kind in kinds):
         return ": leave the quotes away"
     if natural(node) == node.text and node.text.isdigit() and (int in kinds or float in kinds):
         return ": leave the leading zero away"
     return did_you_mean(node.text, spellings(hint))
+
+
+def _lists_single_values(kind: Any) -> bool:
+    of = get_args(kind)[:1]
+    return collection(kind) in (list, tuple) and not (of and is_record(unwrap(of[0])[0]))
 
 
 def _fits_without_quotes(node: ScalarNode, kind: Any) -> bool:

@@ -34,10 +34,11 @@ class Mistake:
 
 
 class ConfigMistakes(Exception):
-    """A configuration cannot be used; `mistakes` holds everything that is wrong with it, by file and line."""
+    """A configuration cannot be used; `mistakes` holds all that is wrong with it, once each, by place."""
 
     def __init__(self, mistakes: Iterable[Mistake]) -> None:
-        self.mistakes = tuple(sorted(mistakes, key=lambda mistake: (str(mistake.file), mistake.line, mistake.key)))
+        once = dict.fromkeys(mistakes)
+        self.mistakes = tuple(sorted(once, key=lambda mistake: (str(mistake.file), mistake.line, mistake.key)))
         super().__init__("\n".join(map(str, self.mistakes)))
 
 

@@ -87,7 +87,7 @@ def compose(text: str, file: Path, *, report: Report, expand: Callable[[str], Ex
         line = text.count("\n", 0, bad.start()) + 1
         report(Place(file, line), f"found the control character {bad[0]!r}, wanted text")
         return None
-    composer = _Composer(file, report, expand)
+    composer = _Composer(file, len(text.rstrip().splitlines()), report, expand)
     try:
         for event in _events(text):
             composer.take(event)
@@ -128,9 +128,10 @@ class _Open:
 
 
 class _Composer:
-    def __init__(self, file: Path, report: Report, expand: Callable[[str], Expansion]) -> None:
+    def __init__(self, file: Path, last_line: int, report: Report, expand: Callable[[str], Expansion]) -> None:
         self.root: Node | None = None
         self._file = file
+        self._last_line = max(1, last_line)
         self._report = report
         self._expand = expand
         self._open: list[_Open] = []
@@ -138,7 +139,9 @@ class _Composer:
         self._documents = 0
 
     def take(self, event: yaml.Event) -> None:
-        place = Place(self._file, event.start_mark.line + 1 if event.start_mark else 1)
+        # The parser puts the empty value at the end of a file on the line after it.
+        line = event.start_mark.line + 1 if event.start_mark else 1
+        place = Place(self._file, min(line, self._last_line))
         if isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent) and event.tag is not None:
             raise _Unreadable(place.line, f"found the tag {event.tag}, wanted plain YAML: leave the tag away")
         if isinstance(event, yaml.DocumentStartEvent):

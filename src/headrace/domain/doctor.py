@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headrace.domain.batch import Batch
+from headrace.domain.errors import EngineError
 from headrace.domain.fit import Misplaced, Plan, StepUse, compose
-from headrace.domain.parameters import Signature, check
-from headrace.domain.step import Specs, StepType
+from headrace.domain.parameters import Problem, Signature, check
+from headrace.domain.step import Place, Specs, StepType
 from headrace.domain.tensors import ANYTHING, TensorSpec
 
 Position = tuple[str, int]
@@ -29,6 +30,7 @@ def diagnose(
     model_outputs: Specs | None,
     after: Sequence[StepUse | None],
     outputs: Sequence[str] | None = None,
+    place: Place | None = None,
 ) -> Diagnosis:
     """As `compose`, but it goes on after a step that does not fit, as if its columns were there and right.
 
@@ -41,13 +43,20 @@ def diagnose(
     replaced: set[Position] = set()
     while True:
         known = _known(steps)
-        plan = _compose(known, model_inputs, model_outputs, outputs if len(known) == len(steps) else None)
+        chosen = outputs if len(known) == len(steps) else None
+        try:
+            plan = _compose(known, model_inputs, model_outputs, chosen, place)
+        except Exception as error:  # what a step declares may be code of its own
+            culprit = _culprit(known, model_inputs, model_outputs, place)
+            found.append(Misplaced(*culprit, Problem("params", _said(steps[culprit], error))))
+            steps[culprit] = None
+            continue
         failing = [position for position in known if any(_at(problem) == position for problem in plan.problems)]
         if not failing:
             break
         first = failing[0]
         found += [problem for problem in plan.problems if _at(problem) == first]
-        steps[first] = _stand_in(steps[first])
+        steps[first] = _stand_in(steps[first], place or Place())
         replaced.add(first)
     found += _of_the_rest(steps, known)
     return _concluded(found, plan, replaced, len(known) == len(steps), model_inputs is not None)
@@ -64,11 +73,36 @@ def _known(steps: Mapping[Position, StepUse | None]) -> dict[Position, StepUse]:
 
 
 def _compose(
-    known: Mapping[Position, StepUse], inputs: Specs | None, model_outputs: Specs | None, outputs: Sequence[str] | None
+    known: Mapping[Position, StepUse],
+    inputs: Specs | None,
+    model_outputs: Specs | None,
+    outputs: Sequence[str] | None,
+    place: Place | None,
 ) -> Plan:
     before = [use for (part, _), use in known.items() if part == "preprocessing"]
     after = [use for (part, _), use in known.items() if part == "postprocessing"]
-    return compose(before, inputs, model_outputs, after, outputs)
+    return compose(before, inputs, model_outputs, after, outputs, place)
+
+
+def _culprit(
+    known: Mapping[Position, StepUse], inputs: Specs | None, outputs: Specs | None, place: Place | None
+) -> Position:
+    """The first step that the columns cannot be brought through."""
+    tried: dict[Position, StepUse] = {}
+    for position, use in known.items():
+        tried[position] = use
+        try:
+            _compose(tried, inputs, outputs, None, place)
+        except Exception:  # as above
+            return position
+    return list(known)[-1]
+
+
+def _said(use: StepUse | None, error: Exception) -> str:
+    name = use.name if use is not None else ""
+    if isinstance(error, EngineError | ValueError):
+        return f"step {name!r}: {error}"
+    return f"step {name!r} cannot be bound: {type(error).__name__}: {error}"
 
 
 def _at(problem: Misplaced) -> Position:
@@ -99,12 +133,14 @@ def _concluded(
     return Diagnosis(found, plan.inputs if sure else None)
 
 
-def _stand_in(use: StepUse | None) -> StepUse | None:
+def _stand_in(use: StepUse | None, place: Place) -> StepUse | None:
     """A step that reads nothing and writes what *use* would; None if that cannot be told."""
     if use is None:
         return None
-    params, wrong = check(use.kind.signature, use.params)
     kind = use.kind
+    params, wrong = check(kind.signature, use.params)
+    if kind.takes_place:
+        params["place"] = place
     if wrong and (callable(kind.writes) or kind.flow is not None):
         return None
     try:

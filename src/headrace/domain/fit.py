@@ -140,7 +140,7 @@ def _bound(
 ) -> Step | None:
     kind = use.kind
     reads = kind.reads(**params) if callable(kind.reads) else kind.reads
-    columns = _renamed(use, reads, flow, problems)
+    columns = _renamed(use, params, reads, flow, problems)
     for declared, spec in reads.items():
         actual = columns.get(declared, declared)
         if actual in flow.columns:
@@ -171,7 +171,9 @@ def _bound(
     return Step(use.name, run, named, after, waits=kind.waits, pure=kind.pure)
 
 
-def _renamed(use: StepUse, reads: Specs, flow: _Flow, problems: list[Problem]) -> dict[str, str]:
+def _renamed(
+    use: StepUse, params: Mapping[str, Any], reads: Specs, flow: _Flow, problems: list[Problem]
+) -> dict[str, str]:
     """Which column of the pipeline stands for each that the step declares."""
     columns = dict(use.columns)
     if columns and use.kind.form == "batch":
@@ -182,7 +184,7 @@ def _renamed(use: StepUse, reads: Specs, flow: _Flow, problems: list[Problem]) -
             columns[next(iter(reads))] = chosen
         else:
             problems.append(Problem("column", f"step {use.name!r} reads {', '.join(reads)}; use columns: {{...}}"))
-    known = [*reads, *(use.kind.writes if isinstance(use.kind.writes, Mapping) else ())]
+    known = [*reads, *(use.kind.writes(**params) if callable(use.kind.writes) else use.kind.writes)]
     for name in columns:
         if name not in known:
             problems.append(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Hashable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from headrace.domain.errors import EngineError
 from headrace.domain.registry import PipelineRef
 from headrace.domain.spec import ModelSpec, PipelineSpec, RouteSpec, StreamSpec
+from headrace.domain.tensors import Column, TensorSpec
 
 if TYPE_CHECKING:
     from headrace.domain.pipeline import Pipeline
@@ -101,3 +103,102 @@ class Broker(Protocol):
 
     async def close(self) -> None:
         """Let go; readers that wait get nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A column to read: *name* is what the pipeline calls it, *column* what the table does.
+
+    *spec* says what it should hold: formats without types of their own (CSV) are read by it, and a missing value of
+    an optional column becomes its default.
+    """
+
+    name: str
+    column: str
+    spec: TensorSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A row of a table that could not be read: why, and what stands there (text, or named values)."""
+
+    error: EngineError
+    original: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Consecutive rows of a table, in columns of the rows that could be read.
+
+    *numbers* are those rows' numbers in the table, the first row being 1. *columns* hold what was wanted, *kept*
+    the columns to be passed on, each as its format holds it: a list, an array, or anything else with a length
+    that can be sliced. *original* gives the row at a position as plain data. *unreadable* rows are by number;
+    *read* is the part of the table (0 to 1) that has been read at the end of this chunk.
+    """
+
+    numbers: Sequence[int]
+    columns: Mapping[str, Column]
+    kept: Mapping[str, Sequence[Any]]
+    original: Callable[[int], Any]
+    unreadable: Mapping[int, Unreadable] = field(default_factory=dict)
+    read: float = 0.0
+
+
+class Table(Protocol):
+    """Rows in a file or a database, read once, from the first to the last. Its methods block."""
+
+    @property
+    def columns(self) -> Sequence[str] | None:
+        """The names of its columns; None where each row brings its own."""
+
+    @property
+    def rows(self) -> int | None:
+        """How many rows there are, if that is known before they are read."""
+
+    def chunks(self, wanted: Sequence[Wanted], keep: Sequence[str], rows: int) -> Iterator[Chunk]:
+        """Read *wanted* and the columns to *keep*, at most *rows* rows at a time, fewer where rows are large.
+
+        There is at least one chunk, which may be empty. Raises InvalidInput when the table as a whole cannot be
+        read any further; a row that cannot be read is in its chunk's *unreadable*.
+        """
+
+    def close(self) -> None:
+        """Let go of the file."""
+
+
+class TableSink(Protocol):
+    """A table being written, which is seen by others only once it is complete. Its methods block.
+
+    Raises DependencyFailure when it cannot be written (disk full), InvalidInput for a value that its format does
+    not take.
+    """
+
+    def write(
+        self, columns: Mapping[str, Column], kept: Mapping[str, Sequence[Any]], picks: Sequence[int] | None = None
+    ) -> None:
+        """Append rows: *kept* columns as a Chunk has them (only the rows *picks* of them, if given), and *columns*."""
+
+    def finish(self) -> None:
+        """Everything is written: bring it to the disk."""
+
+    def publish(self) -> None:
+        """Show the finished table under its name, in the place of what was there."""
+
+    def abandon(self) -> None:
+        """Leave no trace, unless it has been published."""
+
+
+class Tables(Protocol):
+    """Where tables are. Raises InvalidRequest for a name that is no table's, NotFound for a missing one."""
+
+    def open(self, place: str) -> Table:
+        """The table at *place*, to be read."""
+
+    def create(self, place: str, kept: Sequence[str], columns: Mapping[str, TensorSpec]) -> TableSink:
+        """A new table at *place* with the columns *kept* and then *columns*. Raises Conflict while another run writes it."""
+
+    def remove(self, place: str) -> None:
+        """Remove the table at *place*, if there is one."""
+
+    def same(self, one: str, other: str) -> bool:
+        """Whether two places are one and the same."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from headrace.domain.errors import InvalidConfig
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.ports import Declared, Workspace
 from headrace.domain.spec import PipelineSpec
@@ -18,12 +20,34 @@ from headrace.infra.workspace.survey import Layout, Survey, survey
 class WorkspaceFiles(Workspace):
     """The files of a workspace, read when asked. May be used from several threads."""
 
-    def __init__(self, layout: Layout, *, environment: Mapping[str, str] | None = None) -> None:
-        """*environment* replaces the process's own; it wins over ``.env``."""
-        self._layout = layout
+    def __init__(
+        self,
+        root: Path,
+        *,
+        models_directory: str | Path = "models",
+        pipelines_directory: str | Path = "config/pipelines",
+        default_adapter: str = "onnx",
+        default_pipeline: str | None = None,
+        main_file: str | Path = "config/main.yaml",
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Look at nothing yet. Relative paths start at *root*.
+
+        The rest but *environment* is what the main file says; *main_file* is where *default_pipeline* is written.
+        *environment* replaces the process's own; it wins over ``.env``.
+        """
+        root = root.absolute()
+        self._layout = Layout(
+            root,
+            root / models_directory,
+            root / pipelines_directory,
+            default_adapter,
+            default_pipeline,
+            root / main_file,
+        )
         self._environment = environment
-        self._steps = StepLookup(layout.root)
-        self._builder = Builder(layout.root, self._steps)
+        self._steps = StepLookup(root)
+        self._builder = Builder(root, self._steps)
         self._survey = Survey()
         self._lock = threading.Lock()
 
@@ -57,12 +81,20 @@ class WorkspaceFiles(Workspace):
         self._steps.refresh()
         return self._builder.build(spec, self._survey)
 
+    def examples(self, spec: PipelineSpec) -> Sequence[Mapping[str, Any]]:
+        """The example inputs of a pipeline as rows; ``{file: ..}`` becomes the file's bytes. Raises InvalidConfig."""
+        return [{name: self._content(value) for name, value in row.items()} for row in spec.examples]
+
     def fingerprint(self) -> Hashable:
         """A value that changes when a file under config/ or steps/ does, or `.env`."""
-        root, layout = self.root, self._layout
-        return fingerprint(root / "config", root / layout.pipelines_directory, root / "steps", root / ".env")
+        return fingerprint(
+            self.root / "config", self._layout.pipelines_directory, self.root / "steps", self.root / ".env"
+        )
 
-
-def check(layout: Layout, *, environment: Mapping[str, str] | None = None) -> Survey:
-    """Look at a workspace once: its `mistakes` and `warnings`. Raises nothing."""
-    return WorkspaceFiles(layout, environment=environment).check()
+    def _content(self, value: Any) -> Any:
+        if not (isinstance(value, Mapping) and set(value) == {"file"}):
+            return value
+        try:
+            return (self.root / str(value["file"])).read_bytes()
+        except OSError as error:
+            raise InvalidConfig(f"the example file {value['file']!r} cannot be read: {error.strerror}") from error

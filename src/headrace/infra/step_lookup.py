@@ -12,7 +12,10 @@ from typing import Any, Final
 from headrace.domain.errors import InvalidConfig, NotFound
 from headrace.domain.parameters import nearest
 from headrace.domain.step import StepType, step_type
-from headrace.domain.steps import STEPS
+try:
+    from headrace.domain.steps import STEPS
+except ImportError:
+    STEPS = {}
 from headrace.infra.runtimes.workspace_code import load_object
 from headrace.infra.steps_folder import Broken, StepsFolder, import_steps, steps_files
 
@@ -119,7 +122,7 @@ def _loaded(offer: EntryPoint) -> Function:
         found = offer.load()
     except Exception as error:  # an installed package's code
         raise InvalidConfig(
-            f"step {offer.name!r} is offered as {offer.value}, which cannot be imported: {type(error).__name__}: {error}"
+            f"step {offer.name!r} is offered as {offer.value}, but importing that raises {type(error).__name__}: {error}"
         ) from error
     return _callable(found, offer.name)
 

@@ -13,6 +13,7 @@ from headrace.adapters.cli.check import check
 from headrace.adapters.cli.commands import Commands
 from headrace.adapters.cli.init import init
 from headrace.adapters.cli.models import models
+from headrace.adapters.cli.output import counted
 from headrace.adapters.cli.predict import predict
 from headrace.adapters.cli.serve import serve
 from headrace.domain.errors import EngineError, InvalidConfig, InvalidRequest, NotFound
@@ -90,7 +91,11 @@ def complain(error: Exception) -> int:
             click.echo(f"see: {error.ctx.command_path} --help", err=True)
         return error.exit_code
     if isinstance(error, EngineError):
-        click.echo(f"error: {error.message}", err=True)
+        if mistakes := (error.details or {}).get("mistakes"):
+            click.echo(error.message, err=True)
+            click.echo(f"error: {counted(len(mistakes), 'mistake')} in the configuration", err=True)
+        else:
+            click.echo(f"error: {error.message}", err=True)
         return MISUSED if isinstance(error, MISUSES) else FAILED
     if isinstance(error, OSError):
         click.echo(f"error: {error}", err=True)

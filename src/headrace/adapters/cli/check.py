@@ -13,7 +13,7 @@ import click
 
 from headrace.adapters.cli.commands import Application, Commands, Report
 from headrace.adapters.cli.options import config_file, config_option, json_option
-from headrace.adapters.cli.output import json_line, print_table
+from headrace.adapters.cli.output import counted, json_line, print_table
 from headrace.domain.errors import EngineError
 from headrace.domain.routing import Asked
 from headrace.services.context import RequestContext
@@ -92,7 +92,7 @@ def show(report: Report, trials: list[Trial], declared: Declared | None) -> None
     for line in report.mistakes:
         click.echo(line)
     if declared is None:
-        click.echo(f"error: {_counted(len(report.mistakes), 'mistake')} in the configuration", err=True)
+        click.echo(f"error: {counted(len(report.mistakes), 'mistake')} in the configuration", err=True)
         return
     if trials:
         print_table(
@@ -117,11 +117,7 @@ def show(report: Report, trials: list[Trial], declared: Declared | None) -> None
 
 def _census(declared: Declared) -> str:
     counts = [(len(declared.pipelines), "pipeline"), (len(declared.models), "model"), (len(declared.routes), "route")]
-    return ", ".join(_counted(number, noun) for number, noun in counts if number) or "nothing is declared yet"
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return ", ".join(counted(number, noun) for number, noun in counts if number) or "nothing is declared yet"
 
 
 async def try_examples(commands: Commands, config: Path) -> list[Trial]:

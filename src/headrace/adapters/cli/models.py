@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from headrace.domain.spec import ModelSpec
 
 DEFAULT_URL = "http://127.0.0.1:8000"
+COLUMNS = ("name", "version", "state", "type", "device", "model", "path", "reason")
+"""What a table shows of a model; a server tells some of it, the workspace the rest."""
 
 
 @click.group(short_help="See models, and load, unload or reload them on a running server.")
@@ -71,7 +73,7 @@ def list_models(commands: Commands, url: str | None, token: str | None, config: 
     elif not found:
         click.echo("there are no models; declare one in config/models/NAME.yaml")
     else:
-        headings = [key for key in found[0] if not isinstance(found[0][key], list | dict)]
+        headings = [key for key in COLUMNS if key in found[0]]
         print_table(headings, [[_cell(model.get(key)) for key in headings] for model in found])
 
 

@@ -14,7 +14,7 @@ from headrace.adapters.cli.options import config_file, config_option
 @config_option
 @click.option("--host", help="Address to listen on.  [default: api.host of the configuration]")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port; 0 takes a free one.  [default: api.port]")
-@click.option("--workers", type=click.IntRange(min=1), help="Processes that share the port.  [default: api.workers]")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes that share the port; this version has one only.")
 @click.pass_obj
 def serve(commands: Commands, config: Path | None, host: str | None, port: int | None, workers: int | None) -> int:
     """Load what the workspace declares and serve it over HTTP.

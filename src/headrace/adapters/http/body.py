@@ -93,9 +93,7 @@ def _unpack(body: bytes, limit: int) -> bytes:
 def too_large(call: Call, limit: int, found: str) -> TooLarge:
     """The refusal of a body; what is left of it is not read, so the connection ends with the answer."""
     call.closing = True
-    return TooLarge(
-        f"the body may have {limit} bytes (api.max_body_mb), and {found}", details={"limit_bytes": limit}
-    )
+    return TooLarge(f"the body may have {limit} bytes (api.max_body_mb), and {found}", details={"limit_bytes": limit})
 
 
 def media_type(call: Call) -> bytes:

@@ -10,8 +10,9 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMappi
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
-from headrace.adapters.http.rendering import to_json
-from headrace.domain.errors import InvalidRequest
+from headrace.adapters.http.errors import failure_at, headers_of, status_of
+from headrace.adapters.http.rendering import to_json, with_details
+from headrace.domain.errors import EngineError, InvalidRequest, ModelFailure
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -33,11 +34,14 @@ class ClientLeft(Exception):
 
 
 class Call:
-    """A request and its answer. *headers* have lower-case names; of a repeated header the last one counts."""
+    """A request and its answer. *headers* have lower-case names; of a repeated header the last one counts.
+
+    *closing* ends the connection with the answer; *uncounted* marks an inference that no service has measured yet.
+    """
 
     __slots__ = (
-        "answered", "closing", "counted", "cross_origin", "departed", "headers", "method", "path", "receive",
-        "request_id", "scope", "send", "started", "task", "watch",
+        "answered", "closing", "cross_origin", "departed", "headers", "method", "path", "receive",
+        "request_id", "scope", "send", "started", "task", "uncounted", "watch",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, headers: dict[bytes, bytes]) -> None:
@@ -50,10 +54,10 @@ class Call:
         self.request_id = ""
         self.cross_origin: bytes | None = None
         self.closing = False
-        self.counted = False
         self.started = False
         self.answered = False
         self.departed = False
+        self.uncounted = False
         self.task: asyncio.Task[Any] | None = None
         self.watch: asyncio.Task[None] | None = None
 
@@ -80,6 +84,15 @@ class Call:
         """Whether the query says ``name=1`` (or true, or yes)."""
         query = self.scope["query_string"]
         return bool(query) and self.query().get(name, "").lower() in ("1", "true", "yes")
+
+    async def fail(self, error: EngineError) -> None:
+        """Answer with *error* in the form that the path's protocol has."""
+        content = failure_at(self.path, error, self.request_id)
+        try:
+            body = to_json(content)
+        except ModelFailure:  # details that have no JSON form must not hide what went wrong
+            body = to_json(failure_at(self.path, with_details(error, error.message, {}), self.request_id))
+        await self.answer(body, status_of(error), JSON, headers_of(error))
 
     async def answer_json(self, content: Any, status: int = 200, extra: Sequence[tuple[bytes, bytes]] = ()) -> None:
         """Answer with *content*, in which arrays may stand."""

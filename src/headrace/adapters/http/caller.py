@@ -25,6 +25,11 @@ class Doorkeeper:
         self.any_origin = "*" in origins
         self._origins = frozenset(origin.rstrip("/").encode() for origin in origins)
 
+    @property
+    def guarded(self) -> bool:
+        """Whether a token is demanded."""
+        return self._token is not None
+
     def admit(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> None:
         """Raises Unauthenticated or Denied for a request that may not pass."""
         if self._token is not None:

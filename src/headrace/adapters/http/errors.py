@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from headrace.core.masking import mask_text, masked
-from headrace.domain.errors import BreakerOpen, EngineError, Internal
+from headrace.domain.errors import BreakerOpen, EngineError, Internal, InvalidRequest
 
 STATUS: Final[Mapping[str, int]] = {
     "invalid_request": 400,
@@ -29,18 +29,28 @@ STATUS: Final[Mapping[str, int]] = {
     "not_ready": 503,
     "deadline_exceeded": 504,
 }
-BREAKER_OPEN: Final = 503
 
 # Codes whose messages may quote what foreign code raised.
-_QUOTING: Final = frozenset({"model_failure", "dependency_failure", "invalid_config", "not_found"})
+_QUOTING: Final = frozenset({"model_failure", "dependency_failure", "invalid_config", "not_found", "not_ready"})
 _PATH: Final = re.compile(r"(?<![\w:/.])(?:/[\w.@+~-]+){2,}/?|\b[A-Za-z]:\\[^\s'\"]+")
 _PATH_TEXT: Final = "[path]"
 _TRACE: Final = re.compile(r"\s*Traceback \(most recent call last\).*", re.DOTALL)
 
 
+class WrongMethod(InvalidRequest):
+    """The path is right and the method is not; *allowed* ones are named in the answer."""
+
+    def __init__(self, method: str, allowed: Sequence[str]) -> None:
+        super().__init__(f"this path does not answer {method[:20]}; it answers {', '.join(allowed)}")
+        self.allowed = allowed
+
+
+_SPECIAL: Final[Mapping[type[EngineError], int]] = {BreakerOpen: 503, WrongMethod: 405}
+
+
 def status_of(error: EngineError) -> int:
     """The status number of *error*."""
-    return BREAKER_OPEN if isinstance(error, BreakerOpen) else STATUS[error.code]
+    return next((number for kind, number in _SPECIAL.items() if isinstance(error, kind)), STATUS[error.code])
 
 
 def headers_of(error: EngineError) -> list[tuple[bytes, bytes]]:
@@ -49,6 +59,8 @@ def headers_of(error: EngineError) -> list[tuple[bytes, bytes]]:
         return [(b"retry-after", str(max(1, math.ceil(wait_s))).encode())]
     if error.code == "unauthenticated":
         return [(b"www-authenticate", b"Bearer")]
+    if isinstance(error, WrongMethod):
+        return [(b"allow", ", ".join(error.allowed).encode("ascii"))]
     return []
 
 
@@ -70,6 +82,13 @@ def meaning_of(error: BaseException) -> EngineError:
 def failure(error: EngineError, request_id: str) -> dict[str, Any]:
     """The body of a failed native call."""
     return {"success": False, "error": {**shown(error), "request_id": request_id}}
+
+
+def failure_at(path: str, error: EngineError, request_id: str) -> dict[str, Any]:
+    """The body of a failed call in the form that its path's protocol has."""
+    if path == "/v2" or path.startswith("/v2/"):
+        return open_inference_failure(error, request_id)
+    return failure(error, request_id)
 
 
 def open_inference_failure(error: EngineError, request_id: str) -> dict[str, Any]:

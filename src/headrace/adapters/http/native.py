@@ -50,9 +50,7 @@ _NO_OPTIONS: Final[Mapping[str, Any]] = {}
 class NativeCalls:
     """Answers native inference calls."""
 
-    def __init__(
-        self, inference: Inference, deployments: Deployments, departures: Departures, max_body: int
-    ) -> None:
+    def __init__(self, inference: Inference, deployments: Deployments, departures: Departures, max_body: int) -> None:
         self.inference = inference
         self.deployments = deployments
         self.departures = departures
@@ -60,6 +58,7 @@ class NativeCalls:
 
     async def infer(self, call: Call) -> None:
         """``POST /api/v1/inference``."""
+        call.uncounted = True
         require_json(call)
         body = await read_body(call, self.max_body)
         envelope = decode(body, _ENVELOPE, Envelope.__struct_fields__)
@@ -68,6 +67,7 @@ class NativeCalls:
 
     async def predict(self, call: Call, name: str) -> None:
         """``POST models/{name}/predict``, under ``/api/v1`` and at the root."""
+        call.uncounted = True
         require_json(call)
         body = await read_body(call, self.max_body)
         await self._answer(call, name, decode(body, _NAMED, NamedEnvelope.__struct_fields__))
@@ -105,7 +105,7 @@ class NativeCalls:
                 f"the request names the model {envelope.model!r}, and pipeline {pipeline.ref} runs "
                 f"{pipeline.model_name!r}; leave the model out, or name a pipeline that runs it"
             )
-        call.counted = True
+        call.uncounted = False
         result = await self.run(call, pipeline, asked, rows_to_inputs(pipeline, rows), request)
         outputs: Any = one_row(result) if given is not rows else self._listed(result)
         await call.answer_json(self.envelope(call, result, outputs, explain=explain))

@@ -11,6 +11,7 @@ import msgspec
 import headrace
 from headrace.adapters.http.body import decode, read_body, require_json
 from headrace.adapters.http.call import Call
+from headrace.adapters.http.health import HealthCalls
 from headrace.adapters.http.native import NativeCalls
 from headrace.adapters.http.open_inference_tensors import (
     RequestInput,
@@ -55,11 +56,13 @@ _FIELDS: Final = (
 class OpenInferenceCalls:
     """Answers V2 calls."""
 
-    def __init__(self, native: NativeCalls) -> None:
+    def __init__(self, native: NativeCalls, health: HealthCalls) -> None:
         self._native = native
+        self._health = health
 
     async def infer(self, call: Call, name: str, version: str | None) -> None:
         """``POST /v2/models/{name}[/versions/{version}]/infer``."""
+        call.uncounted = True
         require_json(call)
         body = await read_body(call, self._native.max_body)
         given = decode(body, _REQUEST, _FIELDS)
@@ -74,7 +77,7 @@ class OpenInferenceCalls:
             else tuple(pipeline.outputs)
         )
         inputs = to_inputs(given.inputs, pipeline)
-        call.counted = True
+        call.uncounted = False
         result = await self._native.run(call, pipeline, asked, inputs, request)
         await call.answer_json(_answer(result, pipeline, wanted, given.id))
 
@@ -86,9 +89,9 @@ class OpenInferenceCalls:
         """``GET /v2/health/live``."""
         await call.answer_json({"live": True})
 
-    async def ready(self, call: Call, *, draining: bool) -> None:
+    async def ready(self, call: Call) -> None:
         """``GET /v2/health/ready``: 503 until every required pipeline answers."""
-        ready = self._native.deployments.ready and not draining
+        ready = self._health.ready
         await call.answer_json({"ready": ready}, 200 if ready else 503)
 
     async def model(self, call: Call, name: str, version: str | None) -> None:

@@ -107,9 +107,7 @@ def _check_datatype(tensor: RequestInput, spec: TensorSpec) -> None:
     if spec.dtype in ("any", "image") or tensor.datatype == wanted:
         return
     if not _fits(kind, _KINDS[wanted]):
-        raise InvalidInput(
-            f"input {tensor.name!r} is {wanted}, not {tensor.datatype}", details={"column": tensor.name}
-        )
+        raise InvalidInput(f"input {tensor.name!r} is {wanted}, not {tensor.datatype}", details={"column": tensor.name})
 
 
 def _fits(kind: str, wanted: str) -> bool:

@@ -54,6 +54,7 @@ class UploadCalls:
 
     async def one(self, call: Call, kind: Kind, version: str | None = None) -> None:
         """``POST predict/{kind}`` and ``POST predict/image/{version}``: one file."""
+        call.uncounted = True
         if kind == "text" and media_type(call) != b"multipart/form-data":
             await self._text(call)
             return
@@ -64,18 +65,19 @@ class UploadCalls:
         _require_kind(part, kind)
         asked = self._asked(call, form, version)
         pipeline = self._native.pipeline(asked)
-        call.counted = True
+        call.uncounted = False
         data = await self._infer(call, pipeline, asked, part, kind)
         await call.answer_json(success(call, data))
 
     async def batch(self, call: Call) -> None:
         """``POST predict/batch``: several files to one pipeline; a file that fails has its error in its place."""
+        call.uncounted = True
         form = await self._form(call)
         if not form.files or any(part.name not in ("files", "files[]", "file") for part in form.files):
             raise InvalidRequest(f"the form must bring files under the name 'files'; {_brought(form)}")
         asked = self._asked(call, form, None)
         pipeline = self._native.pipeline(asked)
-        call.counted = True
+        call.uncounted = False
         self._native.departures.join(call)
         answers = await asyncio.gather(*(self._outcome(call, pipeline, asked, part) for part in form.files))
         errors = [answer for answer in answers if isinstance(answer, EngineError)]
@@ -96,7 +98,7 @@ class UploadCalls:
         asked = Asked(given.pipeline or "", version, request.headers, request.routing_key)
         pipeline = self._native.pipeline(asked)
         column = upload_column(pipeline, "text")
-        call.counted = True
+        call.uncounted = False
         inputs = rows_to_inputs(pipeline, [{column: _as_column(pipeline, column, given.text)}])
         result = await self._native.run(call, pipeline, asked, inputs, request)
         await call.answer_json(self._native.envelope(call, result, one_row(result), explain=call.asks("explain")))
@@ -116,9 +118,7 @@ class UploadCalls:
         chosen = version or form.fields.get("version") or None
         return Asked(form.fields.get("pipeline", ""), chosen, request.headers, request.routing_key)
 
-    async def _outcome(
-        self, call: Call, pipeline: Pipeline, asked: Asked, part: Part
-    ) -> dict[str, Any] | EngineError:
+    async def _outcome(self, call: Call, pipeline: Pipeline, asked: Asked, part: Part) -> dict[str, Any] | EngineError:
         try:
             return await self._infer(call, pipeline, asked, part, None)
         except EngineError as error:

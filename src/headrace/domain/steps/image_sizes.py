@@ -22,7 +22,7 @@ def _like(spec: TensorSpec, height: int, width: int) -> Specs:
 
 def _known(spec: TensorSpec) -> Size:
     """Height and width as far as they are known before a picture is there."""
-    return spec.shape[1:3] if spec.shape and len(spec.shape) == 4 else (FREE, FREE)  # type: ignore[return-value]
+    return spec.shape[1:3] if spec.shape and len(spec.shape) == 4 else (FREE, FREE)
 
 
 def _positive(size: int | Size) -> None:

@@ -54,13 +54,13 @@ def load(data: bytes, max_pixels: int) -> Picture:
     name = format_of(data)
     try:
         if name in ("WebP", "GIF"):  # their readers reserve memory, or warn, as soon as they are opened
-            _within(*(_webp_size(data) if name == "WebP" else _gif_size(data)), max_pixels)
+            _within(_webp_size(data) if name == "WebP" else _gif_size(data), max_pixels)
         module, reader = READERS[name]
         # Image.open would warn about large pictures in its own words and with its own limit.
         picture = getattr(importlib.import_module(module), reader)(BytesIO(data))
-        _within(*picture.size, max_pixels)
+        _within(picture.size, max_pixels)
         if name == "TIFF":
-            _within(*(int(picture.tag_v2.get(tag, 0)) for tag in (TILE_WIDTH, TILE_LENGTH)), max_pixels)
+            _within((int(picture.tag_v2.get(TILE_WIDTH, 0)), int(picture.tag_v2.get(TILE_LENGTH, 0))), max_pixels)
         picture.load()
     except DAMAGE as error:
         reason = str(error)[:200] or type(error).__name__
@@ -81,7 +81,8 @@ def format_of(data: bytes) -> str:
     raise InvalidInput(f"this is no picture in a format that is read here ({', '.join(READERS)}); {starts}")
 
 
-def _within(width: int, height: int, max_pixels: int) -> None:
+def _within(size: tuple[int, int], max_pixels: int) -> None:
+    width, height = size
     if width * height > max_pixels:
         raise TooLarge(
             f"the picture is {width} x {height} = {width * height} pixels; at most {max_pixels} are decoded",

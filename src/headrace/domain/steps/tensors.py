@@ -111,7 +111,7 @@ def _old_names(**names: str) -> Specs:
     return dict.fromkeys(names, ANYTHING)
 
 
-def _renamed(reads: Specs, **names: str) -> dict[str, TensorSpec | None]:
+def _renamed(reads: Specs, /, **names: str) -> dict[str, TensorSpec | None]:
     if not names:
         raise ValueError("wants the names in params, as {old: new}")
     news = list(names.values())
@@ -123,7 +123,7 @@ def _renamed(reads: Specs, **names: str) -> dict[str, TensorSpec | None]:
 
 
 @step(reads=_old_names, writes=(), flow=_renamed, pure=True)
-def rename(batch: Batch, **names: str) -> Batch:
+def rename(batch: Batch, /, **names: str) -> Batch:
     """Give columns other names: *params* are `{old: new}`.
 
     Reads columns of any kind and leaves their values alone. Names can be swapped; a column that already has one of

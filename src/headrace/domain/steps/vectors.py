@@ -35,6 +35,7 @@ def normalize(embeddings: Column, *, norm: Norm = "l2") -> Column:
     def one(array: Array) -> Array:
         wide = array.astype(np.float64)  # the square of a large float32 is infinite
         length = np.linalg.norm(wide, {"l2": 2, "l1": 1, "max": np.inf}[norm], axis=-1, keepdims=True)
-        return np.divide(wide, length, out=np.zeros_like(wide), where=length > 0).astype(array.dtype)
+        result: Array = np.divide(wide, length, out=np.zeros_like(wide), where=length > 0).astype(array.dtype)
+        return result
 
     return each(floats(embeddings, "embeddings"), one)

@@ -58,7 +58,7 @@ class Exposition:
         from prometheus_client import CollectorRegistry, generate_latest
 
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(self)  # type: ignore[arg-type]
+        registry.register(self)
         return bytes(generate_latest(registry))
 
 

@@ -11,19 +11,21 @@ from typing import Any
 
 from headrace import __version__
 from headrace.core.config import Mistake
+from headrace.domain.doctor import diagnose
 from headrace.domain.errors import EngineError, InvalidConfig, ModelFailure, NotFound
 from headrace.domain.fit import Plan, StepUse, compose
 from headrace.domain.model import Model
 from headrace.domain.model_call import row_specs
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.spec import ModelSpec, ModelUse, PipelineSpec, StepSpec
+from headrace.domain.step import Place
 from headrace.infra.runtimes import load_model
 from headrace.infra.runtimes.workspace_code import source_file
 from headrace.infra.step_lookup import StepLookup
 from headrace.infra.workspace.artefacts import Digests
 from headrace.infra.workspace.model_pool import Held, ModelPool
 from headrace.infra.workspace.models import NO_FILE
-from headrace.infra.workspace.pipelines import report_misfit, step_use
+from headrace.infra.workspace.pipelines import place_of, report_misfit, step_use
 from headrace.infra.workspace.survey import Survey, spec_ref
 
 
@@ -63,14 +65,15 @@ class Builder:
         before, after = ([self._use(step) for step in part] for part in (spec.preprocessing, spec.postprocessing))
         held = self._held(model, artefact, batched=spec.batched)
         try:
-            plan = _plan(spec, held.model, before, after, survey)
+            place = place_of(model, self._root)
+            plan = _plan(spec, held.model, before, after, place, survey)
             return Pipeline(
                 spec,
                 plan,
                 held.model,
                 model_name=model.name,
                 model_version=model.version,
-                digest=self._digest(spec, model, artefact, [*before, *after]),
+                digest=self._digest(spec, model, artefact, [*before, *after], place),
                 instances=model.instances,
                 release=held.release,
             )
@@ -112,10 +115,14 @@ class Builder:
             return Held(loaded, loaded.close)
         return self.pool.take(_hash(config, artefact.digest), load)
 
-    def _digest(self, spec: PipelineSpec, model: ModelSpec, artefact: _Artefact, uses: Sequence[StepUse]) -> str:
+    def _digest(
+        self, spec: PipelineSpec, model: ModelSpec, artefact: _Artefact, uses: Sequence[StepUse], place: Place
+    ) -> str:
         sources = {file for use in uses for file in self._steps.source(use.kind.function)}
+        sources |= {file for key in place.kept for file in _paths_in(key)}
+        files = self._digests.files(sorted(file for file in sources if file.is_file()))
         settled = replace(spec, model=ModelUse(model.name, model.version))
-        return _hash(asdict(settled), asdict(model), artefact.digest, self._digests.files(sorted(sources)), __version__)
+        return _hash(asdict(settled), asdict(model), artefact.digest, files, __version__)
 
 
 def _model_of(spec: PipelineSpec, survey: Survey) -> ModelSpec:
@@ -130,21 +137,38 @@ def _model_of(spec: PipelineSpec, survey: Survey) -> ModelSpec:
     return found[0]
 
 
+def _paths_in(key: object) -> list[Path]:
+    """The files that a step's kept value was read from, which are part of its key."""
+    parts = key if isinstance(key, tuple) else (key,)
+    return [part for part in parts if isinstance(part, Path)]
+
+
 def _plan(
-    spec: PipelineSpec, model: Model, before: Sequence[StepUse], after: Sequence[StepUse], survey: Survey
+    spec: PipelineSpec,
+    model: Model,
+    before: Sequence[StepUse],
+    after: Sequence[StepUse],
+    place: Place,
+    survey: Survey,
 ) -> Plan:
     inputs, outputs = (
         row_specs(columns, batched=spec.batched) for columns in (model.get_input_spec(), model.get_output_spec())
     )
-    plan = compose(before, inputs, outputs, after, spec.outputs)
-    if not plan.problems:
+    try:
+        plan = compose(before, inputs, outputs, after, spec.outputs, place)
+        problems = plan.problems
+    except Exception:  # what a step declares may be code of its own; the diagnosis finds out whose
+        problems = diagnose(before, inputs, outputs, after, spec.outputs, place).problems
+        if not problems:
+            raise
+    if not problems:
         return plan
     origin = survey.origins.get(spec_ref(spec))
     known = survey.declared.pipelines.get(spec_ref(spec))
     if origin is None or known != spec:
-        raise InvalidConfig("; ".join(f"{found.part}: {found.problem.message}" for found in plan.problems))
+        raise InvalidConfig("; ".join(f"{found.part}: {found.problem.message}" for found in problems))
     remarks, mistakes = origin.apart()
-    for found in plan.problems:
+    for found in problems:
         uses = {"preprocessing": before, "postprocessing": after}.get(found.part)
         report_misfit(known, found, uses[found.index] if uses else None, remarks)
     raise invalid(mistakes)

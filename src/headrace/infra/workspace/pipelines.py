@@ -13,12 +13,13 @@ from headrace.domain.errors import EngineError, InvalidInput, NotFound
 from headrace.domain.fit import Misplaced, StepUse
 from headrace.domain.model_call import row_specs
 from headrace.domain.spec import Batching, ModelSpec, ModelUse, PipelineSpec, StepSpec
-from headrace.domain.step import StepType
+from headrace.domain.step import Place, StepType
 from headrace.domain.tensors import TensorSpec, to_column
 from headrace.infra.step_lookup import StepLookup
+from headrace.infra.workspace.artefacts import is_url
 from headrace.infra.workspace.documents import Remarks
 from headrace.infra.workspace.model_index import ModelIndex
-from headrace.infra.workspace.models import check_identity, specs_of
+from headrace.infra.workspace.models import NO_FILE, check_identity, specs_of
 
 Part = Literal["preprocessing", "postprocessing"]
 
@@ -72,6 +73,7 @@ class PipelineCheck:
             None if outputs is None else row_specs(outputs, batched=spec.batched),
             after,
             spec.outputs,
+            place_of(model, self._root),
         )
         shift = 0 if remarks.document.whole else 1
         for misplaced in found.problems:
@@ -131,6 +133,14 @@ class PipelineCheck:
         folder = (self._root / path).parent
         there = [file.relative_to(self._root).as_posix() for file in folder.iterdir()] if folder.is_dir() else []
         return f"{did_you_mean(path, there)}; paths start at the workspace"
+
+
+def place_of(model: ModelSpec | None, root: Path) -> Place:
+    """Where the steps of a pipeline over *model* find files."""
+    if model is None or not model.path or model.type in (*NO_FILE, "python") or is_url(model.path):
+        return Place(root)
+    path = root / model.path
+    return Place(root, path if path.is_dir() else path.parent)
 
 
 def step_use(step: StepSpec, kind: StepType) -> StepUse:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from headrace.core.config import MapNode, Mistake, Place, Reader, ScalarNode, did_you_mean
 from headrace.domain.ports import Declared
 from headrace.domain.registry import PipelineRef
-from headrace.domain.spec import ModelSpec, ModelUse, PipelineSpec, RouteSpec
+from headrace.domain.spec import ModelSpec, ModelUse, PipelineSpec, RouteSpec, StreamSpec
 from headrace.domain.tensors import TensorSpec
 from headrace.infra.step_lookup import StepLookup
 from headrace.infra.workspace.documents import Document, Remarks, files_in, read_documents, read_mappings
@@ -18,6 +18,7 @@ from headrace.infra.workspace.model_index import ModelIndex, inline_defaults
 from headrace.infra.workspace.models import ModelCheck
 from headrace.infra.workspace.pipelines import PipelineCheck
 from headrace.infra.workspace.routes import RouteCheck
+from headrace.infra.workspace.streams import StreamCheck, check_topics
 
 FOLDERS: Final = ("models", "pipelines", "routes", "databases", "streams", "schedules")
 """What may stand under config/."""
@@ -25,17 +26,17 @@ FOLDERS: Final = ("models", "pipelines", "routes", "databases", "streams", "sche
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where things lie in a workspace, and what holds where nothing is said; from config/main.yaml.
+    """Where things lie in a workspace (absolute paths), and what holds where nothing is said.
 
-    Relative paths start at *root*. *main_file* is where *default_pipeline* was read from.
+    *main_file* is where the rest of it was read from.
     """
 
     root: Path
-    models_directory: Path = Path("models")
-    pipelines_directory: Path = Path("config/pipelines")
-    default_adapter: str = "onnx"
-    default_pipeline: str | None = None
-    main_file: Path = Path("config/main.yaml")
+    models_directory: Path
+    pipelines_directory: Path
+    default_adapter: str
+    default_pipeline: str | None
+    main_file: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +74,7 @@ class _Surveyor:
 
     def survey(self) -> Survey:
         databases = read_mappings(self._reader, self._config / "databases")
-        for folder in ("streams", "schedules"):
-            read_mappings(self._reader, self._config / folder)
+        read_mappings(self._reader, self._config / "schedules")
         for broken in self._steps.broken:
             self._reader.mistake(Place(broken.file.relative_to(self._layout.root), broken.line), broken.message)
         models = self._models()
@@ -84,11 +84,19 @@ class _Surveyor:
         pipelines = {ref: _settled(document.spec, models, self._reader) for ref, document in written.items()}
         bare = {spec_ref(spec): spec for spec in self._bare(models, pipelines.values())}
         aliases = _aliases(written.values(), models, {ref.name for ref in (*pipelines, *bare)})
-        routes = self._routes({**inputs, **dict.fromkeys(bare)}, aliases)
+        routes = tuple(self._routes({**inputs, **dict.fromkeys(bare)}, aliases))
         everything = {**pipelines, **bare}
         default = self._default(everything, aliases)
         self._unused(models, written.values())
-        declared = Declared(everything, dict(models.specs), tuple(routes), aliases, default)
+        streams = self._streams(StreamCheck(everything, aliases, routes, self._lost))
+        declared = Declared(
+            pipelines=everything,
+            models=dict(models.specs),
+            routes=routes,
+            streams=streams,
+            aliases=aliases,
+            default=default,
+        )
         mistakes = sorted(self._reader.mistakes, key=_by_place)
         warnings = sorted(self._warnings, key=_by_place)
         return Survey(declared, tuple(mistakes), tuple(warnings), self._origins, self._model_origins)
@@ -97,7 +105,7 @@ class _Surveyor:
         folder = self._config / "models"
         documents, lost = read_documents(self._reader, folder, ModelSpec, lambda _, stem: {"name": stem})
         documents = [replace(found, spec=self._with_type(found.spec)) for found in documents]
-        check = ModelCheck(self._layout.root, self._layout.root / self._layout.models_directory)
+        check = ModelCheck(self._layout.root, self._layout.models_directory)
         for document in documents:
             remarks = Remarks(self._reader, document)
             check.look(document.spec, remarks)
@@ -109,7 +117,7 @@ class _Surveyor:
         return spec if spec.type else self._reader.adopt(replace(spec, type=self._layout.default_adapter), spec)
 
     def _pipelines(self, models: ModelIndex) -> dict[PipelineRef, Document[PipelineSpec]]:
-        folder = self._layout.root / self._layout.pipelines_directory
+        folder = self._layout.pipelines_directory
         documents, self._lost = read_documents(self._reader, folder, PipelineSpec, _pipeline_defaults, under="pipeline")
         written: dict[PipelineRef, Document[PipelineSpec]] = {}
         for found in documents:
@@ -127,7 +135,7 @@ class _Surveyor:
         spec = self._reader.adopt(replace(spec, model=model), spec)
         document = replace(document, spec=spec)
         remarks = Remarks(self._reader, document, ("model",))
-        ModelCheck(self._layout.root, self._layout.root / self._layout.models_directory).look(model, remarks)
+        ModelCheck(self._layout.root, self._layout.models_directory).look(model, remarks)
         if not models.add(model):
             found = f"found another model {model.name!r} of version {model.version!r}; give this one another name"
             remarks.add(model, "name", found)
@@ -180,6 +188,21 @@ class _Surveyor:
             else:
                 remarks.add(document.spec, "name", f"found a second route of {route.name!r} (first in {first})")
 
+    def _streams(self, check: StreamCheck) -> tuple[StreamSpec, ...]:
+        documents, _ = read_documents(
+            self._reader, self._config / "streams", StreamSpec, lambda _, stem: {"name": stem}
+        )
+        streams: dict[str, tuple[StreamSpec, Remarks]] = {}
+        for document in documents:
+            remarks = Remarks(self._reader, document)
+            check.look(document.spec, remarks)
+            first = streams.setdefault(document.spec.name, (document.spec, remarks))[1]
+            if first is not remarks:
+                found = f"found a second stream {document.spec.name!r} (first in {first.document.file})"
+                remarks.add(document.spec, "name", found)
+        check_topics(list(streams.values()))
+        return tuple(spec for spec, _ in streams.values())
+
     def _default(self, pipelines: Iterable[PipelineRef], aliases: Mapping[str, str]) -> str | None:
         wanted = self._layout.default_pipeline
         if wanted is None:
@@ -188,13 +211,14 @@ class _Surveyor:
         name = aliases.get(wanted, wanted)
         if name not in names and name not in self._lost:
             known = [*names, *aliases]
-            found = f"found no pipeline {wanted!r}{did_you_mean(wanted, known)}, wanted one of: {', '.join(known) or 'none'}"
+            there = ", ".join(known) or "none"
+            found = f"found no pipeline {wanted!r}{did_you_mean(wanted, known)}, wanted one of: {there}"
             self._reader.mistake(_default_place(self._layout), found, "pipelines.default")
         return name
 
     def _unused(self, models: ModelIndex, pipelines: Iterable[Document[PipelineSpec]]) -> None:
         """Warn of what lies there and does nothing."""
-        check = ModelCheck(self._layout.root, self._layout.root / self._layout.models_directory)
+        check = ModelCheck(self._layout.root, self._layout.models_directory)
         for file in check.unused(models):
             self._warn(file, "no model uses this file")
         named = {step.name for found in pipelines for step in (*found.spec.preprocessing, *found.spec.postprocessing)}
@@ -207,7 +231,7 @@ class _Surveyor:
 
     def _look_around(self, folder: Path) -> None:
         shown = folder.relative_to(self._layout.root)
-        known = folder.name in FOLDERS or folder == self._layout.root / self._layout.pipelines_directory
+        known = folder.name in FOLDERS or folder == self._layout.pipelines_directory
         if not known:
             meant = did_you_mean(folder.name, FOLDERS)
             self._warn(shown, f"nothing reads this folder{meant}; there are: {', '.join(FOLDERS)}")
@@ -256,8 +280,9 @@ def _aliases(pipelines: Iterable[Document[PipelineSpec]], models: ModelIndex, na
 
 def _default_place(layout: Layout) -> Place:
     """The line of ``pipelines.default``; read by itself, for its own mistakes are reported by who owns that file."""
-    node = Reader(layout.root).document(layout.root / layout.main_file)
-    place = Place(layout.main_file, 0)
+    node = Reader(layout.root).document(layout.main_file) if layout.main_file.is_file() else None
+    file = layout.main_file
+    place = Place(file.relative_to(layout.root) if file.is_relative_to(layout.root) else file, 0)
     for key in ("pipelines", "default"):
         if not isinstance(node, MapNode) or key not in node:
             break

@@ -1,0 +1,183 @@
+"""The whole HTTP door as one ASGI function: ids, access, deadlines and failures for every call, and who answers it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from itertools import count
+
+from headrace.adapters.http.call import Call, ClientLeft, Receive, Scope, Send, given_id
+from headrace.adapters.http.caller import Doorkeeper
+from headrace.adapters.http.departures import Departures
+from headrace.adapters.http.errors import WrongMethod, meaning_of
+from headrace.adapters.http.framework import Application, Framework
+from headrace.adapters.http.health import HealthCalls, Scrape
+from headrace.adapters.http.native import NativeCalls
+from headrace.adapters.http.open_inference import OpenInferenceCalls
+from headrace.adapters.http.routes import Routes
+from headrace.adapters.http.settings import ApiSettings
+from headrace.adapters.http.uploads import UploadCalls
+from headrace.core.constraints import Secret
+from headrace.core.logging import logger, request_id
+from headrace.domain.errors import Denied, NotReady
+from headrace.services.deployments import Deployments
+from headrace.services.inference import Inference
+
+log = logger(__name__)
+
+_METHODS = b"GET, POST, PUT, DELETE"
+_PREFLIGHT_AGE_S = b"600"
+
+
+def create_app(
+    inference: Inference,
+    deployments: Deployments,
+    settings: ApiSettings,
+    *,
+    token: Secret | str | None = None,
+    metrics: Scrape | None = None,
+    title: str = "Headrace",
+    version: str = "1.0.0",
+) -> HttpDoor:
+    """The door as an ASGI callable.
+
+    With a *token* every path but the two probes demands it. *metrics* answers ``/metrics``; *title* and *version*
+    head the documentation.
+    """
+    return HttpDoor(inference, deployments, settings, Doorkeeper(token, settings.cors_origins), metrics, title, version)
+
+
+class HttpDoor:
+    """An ASGI application. What is hot is answered by plain calls; the rest by FastAPI, built when first needed."""
+
+    def __init__(
+        self,
+        inference: Inference,
+        deployments: Deployments,
+        settings: ApiSettings,
+        doorkeeper: Doorkeeper,
+        metrics: Scrape | None,
+        title: str,
+        version: str,
+    ) -> None:
+        self.in_flight = 0
+        self._inference = inference
+        self._deployments = deployments
+        self._doorkeeper = doorkeeper
+        self._title, self._version = title, version
+        self._departures = Departures()
+        self._health = HealthCalls(inference, deployments, metrics)
+        native = NativeCalls(inference, deployments, self._departures, settings.max_body)
+        self._routes = Routes(native, OpenInferenceCalls(native, self._health), UploadCalls(native), self._health)
+        self._framework = Framework(self._build, settings.max_body)
+        self._max_body = settings.max_body
+        self._prefix = secrets.token_hex(4)
+        self._numbers = count(1)
+
+    @property
+    def draining(self) -> bool:
+        """Whether the server is stopping."""
+        return self._health.draining
+
+    async def prepare(self) -> None:
+        """Build what documents and carries the calls that are not hot; worth doing once the server is ready."""
+        await self._framework.prepare()
+
+    def drain(self) -> None:
+        """Stop being ready; requests are still answered, and each answer ends its connection."""
+        self._health.draining = True
+
+    def close(self) -> None:
+        """Let go of timers; call it when nothing is in flight any more."""
+        self._departures.close()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await _answer_other(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        call = Call(scope, receive, send, headers)
+        call.request_id = given_id(headers) or f"{self._prefix}-{next(self._numbers)}"
+        call.closing = self._health.draining
+        request_id.set(call.request_id)
+        self.in_flight += 1
+        try:
+            await self._answer(call)
+        except ClientLeft:
+            pass
+        except asyncio.CancelledError:
+            await self._cancelled(call)
+        except Exception as error:
+            await self._fail(call, error)
+        finally:
+            self.in_flight -= 1
+            if call.watch is not None:
+                call.watch.cancel()
+
+    async def _answer(self, call: Call) -> None:
+        headers, method = call.headers, call.method
+        if b"origin" in headers:
+            call.cross_origin = self._doorkeeper.allowed_origin(headers)
+            if method == "OPTIONS" and b"access-control-request-method" in headers:
+                await self._preflight(call)
+                return
+        self._doorkeeper.admit(method, call.path, headers)
+        found = self._routes.find(call.path)
+        if found is None:
+            await self._framework.answer(call)
+        elif method == found.method or method in found.methods:
+            await found(call)
+        else:
+            raise WrongMethod(method, found.methods)
+
+    async def _preflight(self, call: Call) -> None:
+        """A browser asks whether a page may make the call that it is about to make."""
+        if call.cross_origin is None:
+            raise Denied("pages of this origin may not call this server; allow it under api.cors_origins")
+        wanted = call.headers.get(b"access-control-request-headers", b"")
+        allowed = [
+            (b"access-control-allow-methods", _METHODS),
+            (b"access-control-allow-headers", wanted or b"Content-Type"),
+            (b"access-control-max-age", _PREFLIGHT_AGE_S),
+        ]
+        await call.answer(b"", 200, b"text/plain", allowed)
+
+    async def _fail(self, call: Call, error: Exception) -> None:
+        meaning = meaning_of(error)
+        if meaning.code == "internal":
+            log.error("a request failed", path=call.path, request_id=call.request_id, exc_info=error)
+        elif meaning.code == "model_failure":
+            log.warning("a model failed", error=meaning.message, request_id=call.request_id, exc_info=error.__cause__)
+        if call.uncounted:
+            self._inference.measures.request(None, "request", "http", meaning.code, 0.0)
+        if not call.started:
+            await call.fail(meaning)
+
+    async def _cancelled(self, call: Call) -> None:
+        """The client left, or the server cannot wait any longer; in the latter case the client is told."""
+        if not call.departed:
+            if call.started:
+                raise asyncio.CancelledError
+            call.closing = True
+            await call.fail(NotReady("the server stopped before this request was answered"))
+        if (task := asyncio.current_task()) is not None:
+            task.uncancel()
+
+    def _build(self) -> Application:
+        from headrace.adapters.http.resources import About, build
+
+        about = About(self._title, self._version, self._doorkeeper.guarded)
+        return build(self._inference, self._deployments, self._health, about, self._max_body)
+
+
+async def _answer_other(scope: Scope, receive: Receive, send: Send) -> None:
+    """Lifespan messages of servers that send them; a WebSocket is refused."""
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.close", "code": 1000})
+        return
+    while (message := await receive())["type"] != "lifespan.shutdown":
+        if message["type"] == "lifespan.startup":
+            await send({"type": "lifespan.startup.complete"})
+    await send({"type": "lifespan.shutdown.complete"})

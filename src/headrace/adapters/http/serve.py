@@ -1,0 +1,200 @@
+"""How does the door stand in the network? uvicorn carries it; starting and stopping are ours."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, Final, cast
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from headrace.adapters.http.app import HttpDoor
+from headrace.adapters.http.errors import failure
+from headrace.adapters.http.rendering import to_json
+from headrace.adapters.http.settings import ApiSettings
+from headrace.domain.errors import EngineError, InvalidConfig, InvalidRequest, TooLarge
+
+MAX_HEAD: Final = 65_536
+"""Bytes of request line and headers; what is longer is refused."""
+BACKLOG: Final = 2048
+IDLE_GRACE_S: Final = 0.25
+"""How long connections without a request stay open when stopping: a request may be on its way on them."""
+TICK_S: Final = 0.01
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket that listens on *host* and *port*, for `serve` here or in worker processes.
+
+    Raises InvalidConfig, which names the address, if it cannot be had.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise InvalidConfig(f"api.host {host!r} is no address that can be listened on: {error.strerror}") from None
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        hint = "; stop what uses it or set another api.port" if error.errno == errno.EADDRINUSE else ""
+        raise InvalidConfig(f"cannot listen on {host} port {port}: {error.strerror}{hint}") from None
+    listener.setblocking(False)
+    listener.set_inheritable(True)
+    return listener
+
+
+def address_of(listener: socket.socket) -> str:
+    """The URL that *listener* answers under."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def serve(
+    app: HttpDoor,
+    settings: ApiSettings,
+    stop: asyncio.Event,
+    on_listening: Callable[[str], Awaitable[None] | None] | None = None,
+    *,
+    listener: socket.socket | None = None,
+) -> int:
+    """Serve *app* until *stop* is set, and then until what was accepted is answered.
+
+    *on_listening* gets the URL once connections are accepted. Without a *listener* one is bound from *settings*.
+    When stopping, readiness goes first; after ``drain_delay_s`` no more connections are accepted; requests under
+    way have ``drain_s`` to be answered. Returns how many were cut off (0: every accepted request has its answer).
+    Raises InvalidConfig if the address cannot be had.
+    """
+    listener = listener or bind(settings.host, settings.port)
+    server = _Server(_config(app), app, settings, stop)
+    if on_listening is not None:
+        server.on_started = lambda: on_listening(address_of(listener))
+    await server.serve(sockets=[listener])
+    app.close()
+    return server.cut
+
+
+def _config(app: HttpDoor) -> uvicorn.Config:
+    return uvicorn.Config(
+        cast(Any, app),
+        http=Protocol,
+        loop="none",  # the caller's loop runs already
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=75,
+    )
+
+
+class Protocol(HttpToolsProtocol):
+    """uvicorn's, with an end to headers, and with our form of refusing what is no HTTP."""
+
+    _head = 0
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the client; a head that does not end in time must not fill the memory."""
+        super().data_received(data)
+        scope: Any = self.scope
+        if scope is None or "path" in scope:
+            self._head = 0
+            return
+        self._head += len(data)
+        if self._head > MAX_HEAD and not self.transport.is_closing():
+            self._refuse(TooLarge(f"the request line and headers may have {MAX_HEAD} bytes"), b"431")
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP."""
+        self._refuse(InvalidRequest("this is no valid HTTP request"), b"400")
+
+    def _refuse(self, error: EngineError, status: bytes) -> None:
+        body = to_json(failure(error, ""))
+        self.transport.write(
+            b"HTTP/1.1 %b \r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
+            % (status, len(body), body)
+        )
+        self.transport.close()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's, told to stop by an event, which loses no accepted request."""
+
+    def __init__(self, config: uvicorn.Config, app: HttpDoor, settings: ApiSettings, stop: asyncio.Event) -> None:
+        super().__init__(config)
+        self.cut = 0
+        self.on_started: Callable[[], Awaitable[None] | None] | None = None
+        self._app = app
+        self._settings = settings
+        self._stop = stop
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals belong to whoever set *stop*."""
+        yield
+
+    async def main_loop(self) -> None:
+        """Keep the date of the answers right until the end is announced, and a while longer."""
+        await self.on_tick(0)
+        if self.on_started is not None and (waiting := self.on_started()) is not None:
+            await waiting
+        while not await self._stopped_within(1.0):
+            await self.on_tick(0)
+        self._app.drain()
+        await asyncio.sleep(self._settings.drain_delay_s)
+
+    async def _stopped_within(self, seconds: float) -> bool:
+        try:
+            await asyncio.wait_for(self._stop.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept no more, answer what has come, and end the connections."""
+        until = asyncio.get_running_loop().time() + self._settings.drain_s
+        await self._stop_accepting(sockets or [])
+        await self._connections_end(until)
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        while (self.server_state.tasks or self.server_state.connections) and self._left(until) > 0:
+            await asyncio.sleep(TICK_S)
+        self.cut = len(self.server_state.tasks)
+        await self._cut_off()
+
+    async def _stop_accepting(self, sockets: list[socket.socket]) -> None:
+        """Close the listeners, after those who stand in their queue have been let in."""
+        for listener in sockets:
+            listener.listen(0)
+        await asyncio.sleep(TICK_S)
+        for server in self.servers:
+            server.close()
+        for listener in sockets:
+            listener.close()
+
+    async def _connections_end(self, until: float) -> None:
+        """Answers end their connections now; those that are idle may bring one more request for a moment."""
+        grace = min(until, asyncio.get_running_loop().time() + IDLE_GRACE_S)
+        while self.server_state.connections and self._left(grace) > 0:
+            await asyncio.sleep(TICK_S)
+
+    async def _cut_off(self) -> None:
+        """Tell those who wait still that nothing will come, and close what stays open."""
+        tasks = list(self.server_state.tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=1.0)
+        for connection in list(self.server_state.connections):
+            connection.transport.close()
+
+    @staticmethod
+    def _left(until: float) -> float:
+        return until - asyncio.get_running_loop().time()

@@ -1,0 +1,137 @@
+"""Does everything that the pages tell a reader to type work, literally, and answer as they say?"""
+
+import doctest
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+ADDRESS = "127.0.0.1:8000"
+READY_LIMIT_S = 60.0
+
+
+@dataclass
+class Command:
+    """One line that the reader types, and what the page says that it prints."""
+
+    text: str
+    expected: str
+
+
+@dataclass
+class Reader:
+    """Somebody who types what a page says; only the port is another, since 8000 may be taken here."""
+
+    folder: Path
+    port: int
+    servers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def type(self, command: Command) -> str:
+        """Run *command* and return what it printed."""
+        if command.text.startswith("cd "):
+            self.folder /= command.text[3:]
+            return ""
+        if command.text.startswith("headrace serve"):
+            self.serve(command.text)
+            return ""
+        text = command.text.replace(ADDRESS, f"127.0.0.1:{self.port}")
+        if text.startswith("headrace models reload"):
+            text += f" --url http://127.0.0.1:{self.port}"
+        done = subprocess.run(
+            ["bash", "-c", text], cwd=self.folder, env=self.environment(), capture_output=True, text=True,
+            timeout=120, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{text}\n{done.stdout}{done.stderr}"
+        return done.stdout.replace(f"127.0.0.1:{self.port}", ADDRESS)
+
+    def serve(self, text: str) -> None:
+        command = ["bash", "-c", f"exec {text} --port {self.port}"]
+        self.servers.append(subprocess.Popen(command, cwd=self.folder, env=self.environment()))
+        started = time.monotonic()
+        while not self.ready():
+            assert self.servers[-1].poll() is None, "the server ended before it was ready"
+            assert time.monotonic() - started < READY_LIMIT_S
+            time.sleep(0.05)
+
+    def ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=5) as response:
+                return bool(response.status == 200)
+        except OSError:
+            return False
+
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
+
+    def leave(self) -> list[int]:
+        """Stop the servers as Ctrl-C would; their exit codes."""
+        for server in self.servers:
+            server.terminate()
+        return [server.wait(45) for server in self.servers]
+
+
+@pytest.fixture
+def reader(tmp_path: Path) -> Iterator[Reader]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    somebody = Reader(tmp_path, port)
+    yield somebody
+    for server in somebody.servers:
+        if server.poll() is None:
+            server.kill()
+            server.wait()
+
+
+def commands(page: str) -> list[Command]:
+    """What the console blocks of *page* tell to type; `make` and `git` are for a clone and are tested there."""
+    found: list[Command] = []
+    for block in BLOCK.findall(page):
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            lines = part.splitlines()
+            count = next(number for number, line in enumerate(lines, 1) if not line.endswith("\\"))
+            found.append(Command("\n".join(lines[:count]), "\n".join(lines[count:])))
+    return [command for command in found if not command.text.startswith(("make", "git", ". "))]
+
+
+def agrees(expected: str, printed: str) -> bool:
+    """Whether *printed* is what the page shows, whose ``...`` stands for anything and whose line breaks for none."""
+    if not expected:
+        return True
+    bare = ["".join(text.split()) + "\n" for text in (expected, printed)]
+    return doctest.OutputChecker().check_output(bare[0], bare[1], doctest.ELLIPSIS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["examples/digits/README.md", "README.md", "docs/quickstart.md"])
+def test_a_reader_who_types_what_the_page_says_sees_what_it_shows(reader: Reader, page: str) -> None:
+    typed = commands((ROOT / page).read_text())
+
+    for command in typed:
+        printed = reader.type(command)
+        assert agrees(command.expected, printed), f"{page}: {command.text}\nprinted: {printed}"
+
+    assert typed
+    assert reader.leave() == [0] * len(reader.servers)
+
+
+def test_commands_are_told_from_what_they_print() -> None:
+    page = "```console\n$ make demo\n$ one \\\n    two\nout\nmore\n$ three\n```\n```yaml\n$ no\n```\n"
+
+    assert commands(page) == [Command("one \\\n    two", "out\nmore"), Command("three", "")]
+
+
+def test_a_wrong_answer_is_noticed() -> None:
+    assert agrees('{"a": 1,\n  ...}', '{"a":1,"b":2}')
+    assert not agrees('{"a": 2, ...}', '{"a":1,"b":2}')
