@@ -10,12 +10,18 @@ from onnx import TensorProto, helper, numpy_helper
 
 HOME = Path("build/bench")
 TINY_INPUT = 4
+TABLE_COLUMNS = 8
 MEDIUM_INPUT = 784
 
 
 def tiny() -> Path:
     """An MLP 4-16-16-3: the server around it is all there is to measure."""
     return _mlp("tiny", [TINY_INPUT, 16, 16, 3])
+
+
+def tiny_table() -> Path:
+    """The same for rows of a table: an MLP 8-16-16-3."""
+    return _mlp("tiny-table", [TABLE_COLUMNS, 16, 16, 3])
 
 
 def medium() -> Path:

@@ -5,7 +5,9 @@ truth; ``reference.py --check`` only tells which of them are stale, and fails if
 """
 
 import inspect
+import re
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,13 +21,15 @@ from headrace.domain import errors
 from headrace.domain.errors import EngineError
 from headrace.domain.parameters import REQUIRED, shown
 from headrace.domain.spec import ModelSpec, PipelineSpec, RouteSpec
-from headrace.domain.step import Specs, StepType, step_type
+from headrace.domain.step import StepType, step_type
 from headrace.domain.steps import STEPS
+from headrace.domain.tensors import TensorSpec
 from headrace.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 MARK = "<!-- Written by scripts/reference.py; change its source instead, and run it. -->\n\n"
+KEYS = re.compile(r"a mapping \((?!each)[a-z0-9_, ]+\)")  # a mapping's own keys have rows of their own
 LATER = "kept for a later version"
 
 
@@ -72,16 +76,22 @@ def configuration() -> str:
             "a plain `${`.\n",
             "## config/main.yaml\n",
             settings_table([row for row in describe(Settings) if row.doc != LATER and row.doc]),
-            "\nAccepted already, and without effect in this version: "
-            + ", ".join(f"`{row.key}`" for row in describe(Settings) if row.doc == LATER)
+            textwrap.fill(
+                "Accepted already, and without effect in this version: "
+                + ", ".join(f"`{row.key}`" for row in describe(Settings) if row.doc == LATER),
+                118,
+                break_long_words=False,
+                break_on_hyphens=False,
+                initial_indent="\n",
+            )
             + ".\n",
             "## config/models/NAME.yaml\n",
             settings_table(named(describe(ModelSpec))),
             "\n## config/pipelines/NAME.yaml\n",
             "Everything may also stand under one key `pipeline:`.\n",
             settings_table(pipeline_rows()),
-            "\nAn entry under `postprocessing` has the keys of one under `preprocessing`; a model written here has those "
-            "of a\nmodel's file.\n",
+            "\nAn entry under `postprocessing` has the keys of one under `preprocessing`; a model written here has "
+            "those of a\nmodel's file.\n",
             "## config/routes/NAME.yaml\n",
             settings_table(named(describe(RouteSpec))),
             "",
@@ -104,7 +114,7 @@ def settings_table(rows: Sequence[Setting]) -> str:
     """*rows* as a table."""
     lines = ["| key | value | default | what it does |", "| --- | --- | --- | --- |"]
     for row in rows:
-        kind = "a mapping" if "a mapping (name" in row.type or row.type.startswith("a mapping (max") else row.type
+        kind = KEYS.sub("a mapping", row.type)
         default = row.default if row.default in ("required", "the file's stem", "") else f"`{row.default}`"
         lines.append(f"| `{row.key}` | {cell(kind)} | {cell(default)} | {cell(row.doc)} |")
     return "\n".join(lines)
@@ -125,8 +135,8 @@ def steps() -> str:
     for name, function in STEPS.items():
         kind = step_type(function)
         parts.append(f"## {name}\n")
-        parts.append(inspect.getdoc(function) or "")
-        parts.append(f"\n- reads: {columns_text(kind, kind.reads)}\n- writes: {columns_text(kind, kind.writes)}\n")
+        parts.append(with_example(inspect.getdoc(function) or ""))
+        parts.append(f"\n- reads: {columns_text(reads_of(kind))}\n- writes: {columns_text(writes_of(kind))}\n")
         if kind.signature.parameters:
             parts.append(parameters_table(kind))
         if kind.signature.rest is not None:
@@ -134,16 +144,43 @@ def steps() -> str:
     return "\n".join(parts)
 
 
-def columns_text(kind: StepType, stated: Any) -> str:
-    """The columns that a step states, or that its parameters decide on them."""
-    specs = stated
-    if callable(stated):
-        try:
-            specs = stated(**{name: p.default for name, p in kind.signature.parameters.items()})
-        except Exception:  # a step's own code, without the parameters that it wants
-            return "what its parameters say"
-    chosen: Specs = specs
-    return ", ".join(f"`{name}` ({spec})" for name, spec in chosen.items()) or "what its parameters say"
+def with_example(docstring: str) -> str:
+    """*docstring* with its example as a block of its own."""
+    text, found, example = docstring.partition("Example:\n")
+    return f"{text}Example:\n\n```yaml\n{textwrap.dedent(example).rstrip()}\n```" if found else docstring
+
+
+def reads_of(kind: StepType) -> Mapping[str, TensorSpec | None] | None:
+    """The columns that a step reads with its default parameters; None when it has to be told."""
+    try:
+        return kind.reads(**defaults_of(kind)) if callable(kind.reads) else kind.reads
+    except Exception:  # a step's own code, without the parameters that it wants
+        return None
+
+
+def writes_of(kind: StepType) -> Mapping[str, TensorSpec | None] | None:
+    """The columns that a step writes with its default parameters; None when it has to be told."""
+    reads = reads_of(kind)
+    try:
+        writes = kind.writes(**defaults_of(kind)) if callable(kind.writes) else kind.writes
+    except Exception:  # likewise
+        return None
+    try:
+        return {**writes, **(kind.flow(reads, **defaults_of(kind)) if kind.flow else {})}
+    except Exception:  # likewise; what it writes is known, only not of which type and shape
+        return writes or None
+
+
+def defaults_of(kind: StepType) -> dict[str, Any]:
+    """The parameters of a step that need not be given."""
+    parameters = kind.signature.parameters.values()
+    return {parameter.name: parameter.default for parameter in parameters if parameter.default is not REQUIRED}
+
+
+def columns_text(specs: Mapping[str, TensorSpec | None] | None) -> str:
+    """Columns in words."""
+    told = [f"`{name}` ({spec})" for name, spec in (specs or {}).items() if spec is not None]
+    return ", ".join(told) or "what its parameters say"
 
 
 def parameters_table(kind: StepType) -> str:
@@ -177,7 +214,8 @@ def command_line() -> str:
 
 def helps(command: click.Command, path: str, above: click.Context | None = None) -> Iterator[tuple[str, str]]:
     """The help of *command* and of those below it, each under its whole name."""
-    context = click.Context(command, info_name=path.rpartition(" ")[2], parent=above, terminal_width=100)
+    settings = {**command.context_settings, "terminal_width": 100}
+    context = click.Context(command, info_name=path.rpartition(" ")[2], parent=above, **settings)
     yield path, "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
     if isinstance(command, click.Group):
         for name in command.list_commands(context):
@@ -209,7 +247,7 @@ def error_kinds() -> list[type[EngineError]]:
 
 def meanings() -> dict[str, str]:
     """The words beside each code in the tree at the top of the errors file."""
-    found = {}
+    found: dict[str, str] = {}
     for line in (inspect.getdoc(errors) or "").splitlines():
         words = line.replace("│", " ").replace("├──", " ").replace("└──", " ").split()
         if len(words) > 2 and words[1] in STATUS:

@@ -21,6 +21,7 @@ from headrace.domain.ports import Declared
 from headrace.domain.routing import Asked, Router
 from headrace.infra.cache.memory import MemoryCache
 from headrace.infra.config_files import WorkspaceFiles
+from headrace.infra.storage.datasets import LocalTables
 from headrace.infra.telemetry.prometheus import Exposition
 from headrace.services.answers import Answers
 from headrace.services.context import RequestContext
@@ -28,6 +29,7 @@ from headrace.services.deployments import Deployments
 from headrace.services.engine import Engine
 from headrace.services.inference import Inference
 from headrace.services.inputs import rows_to_inputs
+from headrace.services.jobs import Jobs
 from headrace.settings import Settings
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -48,6 +50,7 @@ class Application:
     settings: Settings
     inference: Inference
     deployments: Deployments
+    jobs: Jobs
 
     async def infer(
         self,
@@ -148,7 +151,7 @@ def assemble(settings: Settings, workspace: WorkspaceFiles) -> Application:
     engine = Engine()
     answers = Answers(MemoryCache(settings.cache.max_mb * 1024 * 1024), engine.measures)
     inference = Inference(engine, Router(engine.registry), answers=answers)
-    return Application(settings, inference, Deployments(inference, workspace))
+    return Application(settings, inference, Deployments(inference, workspace), Jobs(inference, LocalTables()))
 
 
 def declared(config: Path) -> Declared:

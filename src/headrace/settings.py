@@ -72,7 +72,7 @@ class PipelinesSettings:
 class FetchSettings:
     """``fetch:`` in the main file; kept for a later version."""
 
-    allowed_hosts: tuple[str, ...] = field(default=(), metadata={"doc": "hosts that inputs may be fetched from"})
+    allowed_hosts: tuple[str, ...] = field(default=(), metadata={"doc": "kept for a later version"})
 
 
 @dataclass(frozen=True, slots=True)

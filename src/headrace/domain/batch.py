@@ -104,6 +104,11 @@ class Batch:
         columns = {name: pick_rows(column, kept) for name, column in self.columns.items()}
         return Batch(columns, len(kept), failures=failures, positions=tuple(original[row] for row in kept))
 
+    def followed_by(self, done: Batch) -> Batch:
+        """*done*, made of the rows in flight numbered from zero, under their numbers and beside the failures here."""
+        left = self.without(done.failures)
+        return Batch(done.columns, left.size, failures=left.failures, positions=left.positions)
+
     def copy(self) -> Batch:
         """This batch with values of its own, for code that may change them in place."""
         return self._like({name: copy.deepcopy(column) for name, column in self.columns.items()})

@@ -20,18 +20,15 @@ def coerce(batch: Batch, specs: Mapping[str, TensorSpec]) -> Batch:
         if batch.size == 1:
             return batch.without({0: _meant(error)})
     errors: dict[int, EngineError] = {}
+    single: list[Batch] = []
     for row in range(batch.size):
         try:
-            _converted(batch.take(row, row + 1), specs)
+            single.append(_converted(batch.take(row, row + 1), specs))
         except (InvalidInput, RecursionError) as error:
             errors[row] = _meant(error)
-    left = batch.without(errors)
-    if left.size == 0:
-        return left
-    try:
-        return _converted(left, specs)
-    except InvalidInput as error:
-        return left.without(dict.fromkeys(range(left.size), error))
+    if not single:
+        return batch.without(errors)
+    return batch.followed_by(Batch(Batch.concat(single).columns, len(single), failures=errors))
 
 
 def _converted(batch: Batch, specs: Mapping[str, TensorSpec]) -> Batch:

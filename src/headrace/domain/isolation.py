@@ -28,20 +28,24 @@ def isolate(run: Callable[[Batch], Batch], batch: Batch, what: str, *, pure: boo
     """Run *run* on *batch*; when it raises for the whole batch, find the rows that make it raise and drop them.
 
     Finding one bad row among n costs at most 2*log2(n)+2 further calls; when they are used up, the rows not yet
-    cleared fail with the error of their part. Unless *run* is *pure* it gets copies of the values wherever a
-    retry could follow, so that a half-done attempt leaves no trace.
+    cleared fail with the error of their part. Parts that run out of memory are halved as often as it takes. Unless
+    *run* is *pure* it gets copies of the values, so that a half-done attempt leaves no trace, and neither does a
+    step that writes into what the caller sent.
     """
     try:
-        return run(batch if pure or batch.size == 1 else batch.copy())
+        return run(batch if pure else batch.copy())
     except Exception as error:
-        failure = as_engine_error(error, what)
+        failure, memory = as_engine_error(error, what), out_of_memory(error)
     if batch.size == 1 or isinstance(failure, INDIVISIBLE):
         return batch.without(dict.fromkeys(range(batch.size), failure))
     search = _Search(run, what, extra_calls(batch.size), pure)
-    half = batch.size // 2
-    search.try_part(batch, 0, half, failure)
-    search.try_part(batch, half, batch.size, failure)
+    search.halve(batch, 0, batch.size, failure, memory)
     return search.merged(batch)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether a smaller batch may work where this one did not: Python's MemoryError, or a framework's own."""
+    return isinstance(error, MemoryError) or type(error).__name__ in ("OutOfMemoryError", "ResourceExhaustedError")
 
 
 class _Search:
@@ -55,30 +59,34 @@ class _Search:
         self._done: list[tuple[int, Batch]] = []
         self._errors: dict[int, EngineError] = {}
 
-    def try_part(self, batch: Batch, start: int, stop: int, failure: EngineError) -> None:
-        if self._calls == 0:
-            self._errors.update(dict.fromkeys(range(start, stop), failure))
-            return
-        self._calls -= 1
+    def halve(self, batch: Batch, start: int, stop: int, failure: EngineError, memory: bool) -> None:
+        """Try both halves of a part that failed; halves of one that was too large cost nothing of the budget."""
+        half = start + (stop - start) // 2
+        for first, last in ((start, half), (half, stop)):
+            if self._calls == 0 and not memory:
+                self._errors.update(dict.fromkeys(range(first, last), failure))
+                continue
+            self._calls -= not memory
+            self._try_part(batch, first, last)
+
+    def _try_part(self, batch: Batch, start: int, stop: int) -> None:
         part = batch.take(start, stop)
         try:
             self._done.append((start, self._run(part if self._pure else part.copy())))
             return
         except Exception as error:
-            failure = as_engine_error(error, self._what)
+            failure, memory = as_engine_error(error, self._what), out_of_memory(error)
         if stop - start == 1 or isinstance(failure, INDIVISIBLE):
             self._errors.update(dict.fromkeys(range(start, stop), failure))
             return
-        half = start + (stop - start) // 2
-        self.try_part(batch, start, half, failure)
-        self.try_part(batch, half, stop, failure)
+        self.halve(batch, start, stop, failure, memory)
 
     def merged(self, batch: Batch) -> Batch:
         """The surviving rows of *batch* in order, with the columns that their parts came back with."""
         for start, part in self._done:
             self._errors.update({start + row: error for row, error in part.failures.items()})
-        left = batch.without(self._errors)
-        if left.size == 0:
-            return left
-        columns = Batch.concat([Batch(part.columns, part.size) for _, part in self._done if part.size]).columns
-        return Batch(columns, left.size, failures=left.failures, positions=left.positions)
+        alive = [Batch(part.columns, part.size) for _, part in self._done if part.size]
+        if not alive:
+            return batch.without(self._errors)
+        columns = Batch.concat(alive).columns
+        return batch.followed_by(Batch(columns, batch.size - len(self._errors), failures=self._errors))

@@ -45,8 +45,8 @@ def model_step(model: Model, *, batched: bool) -> Step:
 
     def in_parts(batch: Batch, context: Context) -> Batch:
         given = arguments(batch)
-        parts = [_padded(model, given, start, size or 1) for start in range(0, batch.size, size or 1)]
-        columns = {name: join_columns([part[name] for part in parts])[: batch.size] for name in parts[0]}
+        parts = [_padded(model, given, start, size or 1, outputs) for start in range(0, batch.size, size or 1)]
+        columns = {name: join_columns([part[name] for part in parts]) for name in parts[0]}
         return accept(batch, columns, outputs)
 
     def single(batch: Batch, context: Context) -> Batch:
@@ -71,14 +71,16 @@ def _argument(batch: Batch, name: str, spec: TensorSpec) -> Column:
     return to_column([spec.default] * batch.size, spec)
 
 
-def _padded(model: ModelAdapter, given: Mapping[str, Column], start: int, size: int) -> dict[str, Column]:
+def _padded(
+    model: ModelAdapter, given: Mapping[str, Column], start: int, size: int, promised: Specs
+) -> dict[str, Column]:
     """One call of a model whose batch axis is fixed at *size*; a short last part repeats its last row."""
     part = {name: column[start : start + size] for name, column in given.items()}
     short = size - len(next(iter(part.values())))
     if short:
         part = {name: join_columns([column, *([column[-1:]] * short)]) for name, column in part.items()}
-    answer = model.predict(part)
-    return {name: column[: size - short] if short else column for name, column in answer.items()}
+    answer = accept(Batch(part, size), model.predict(part), promised).columns
+    return {name: answer[name][: size - short] for name in promised}
 
 
 def _remote(model: RemoteModel, wanted: Specs, after: After) -> Step:

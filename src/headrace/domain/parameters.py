@@ -68,17 +68,19 @@ def check(accepted: Signature, given: Mapping[str, Any]) -> tuple[dict[str, Any]
     """The values to call with, and everything that is wrong: unknown, missing and ill-typed parameters."""
     values: dict[str, Any] = {}
     problems: list[Problem] = []
+    meant: list[str] = []
     for key, value in given.items():
         hint = accepted.parameters[key].hint if key in accepted.parameters else accepted.rest
         if hint is None:
             problems.append(Problem(key, _unknown(key, accepted)))
+            meant += difflib.get_close_matches(key, list(accepted.parameters), n=1)
             continue
         try:
             values[key] = fit(value, hint)
         except Misfit as misfit:
             problems.append(Problem(key, f"parameter {key!r} {misfit}"))
     for name, parameter in accepted.parameters.items():
-        if parameter.default is REQUIRED and name not in given:
+        if parameter.default is REQUIRED and name not in given and name not in meant:  # one slip is one mistake
             problems.append(Problem(name, f"parameter {name!r} is missing; it wants {shown(parameter.hint)}"))
     return values, problems
 

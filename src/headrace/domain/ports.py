@@ -105,6 +105,10 @@ class Broker(Protocol):
         """Let go; readers that wait get nothing."""
 
 
+Values = Column | Sequence[Any]
+"""The values of a column that is passed on: anything that has a length and can be sliced."""
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """A column to read: *name* is what the pipeline calls it, *column* what the table does.
@@ -131,17 +135,29 @@ class Chunk:
     """Consecutive rows of a table, in columns of the rows that could be read.
 
     *numbers* are those rows' numbers in the table, the first row being 1. *columns* hold what was wanted, *kept*
-    the columns to be passed on, each as its format holds it: a list, an array, or anything else with a length
-    that can be sliced. *original* gives the row at a position as plain data. *unreadable* rows are by number;
-    *read* is the part of the table (0 to 1) that has been read at the end of this chunk.
+    the columns to be passed on, each as its format holds it. *original* gives the row at a position as plain data.
+    *unreadable* rows are by number; *read* is the part of the table (0 to 1) that has been read so far.
     """
 
     numbers: Sequence[int]
     columns: Mapping[str, Column]
-    kept: Mapping[str, Sequence[Any]]
+    kept: Mapping[str, Values]
     original: Callable[[int], Any]
     unreadable: Mapping[int, Unreadable] = field(default_factory=dict)
     read: float = 0.0
+
+    def take(self, start: int, stop: int) -> Chunk:
+        """The rows at positions *start* to *stop*; those that could not be read go with the first ones."""
+        if start == 0 and stop == len(self.numbers):
+            return self
+        return Chunk(
+            self.numbers[start:stop],
+            {name: column[start:stop] for name, column in self.columns.items()},
+            {name: values[start:stop] for name, values in self.kept.items()},
+            lambda position: self.original(start + position),
+            self.unreadable if start == 0 else {},
+            self.read,
+        )
 
 
 class Table(Protocol):
@@ -174,7 +190,7 @@ class TableSink(Protocol):
     """
 
     def write(
-        self, columns: Mapping[str, Column], kept: Mapping[str, Sequence[Any]], picks: Sequence[int] | None = None
+        self, columns: Mapping[str, Column], kept: Mapping[str, Values], picks: Sequence[int] | None = None
     ) -> None:
         """Append rows: *kept* columns as a Chunk has them (only the rows *picks* of them, if given), and *columns*."""
 
@@ -195,7 +211,7 @@ class Tables(Protocol):
         """The table at *place*, to be read."""
 
     def create(self, place: str, kept: Sequence[str], columns: Mapping[str, TensorSpec]) -> TableSink:
-        """A new table at *place* with the columns *kept* and then *columns*. Raises Conflict while another run writes it."""
+        """A new table at *place*: columns *kept*, then *columns*. Raises Conflict while somebody else writes it."""
 
     def remove(self, place: str) -> None:
         """Remove the table at *place*, if there is one."""

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, cast, get_args
 import numpy as np
 
 from headrace.domain.batch import Batch, extent
-from headrace.domain.errors import EngineError, InvalidConfig, ModelFailure
+from headrace.domain.errors import EngineError, InvalidConfig, InvalidInput, ModelFailure, TooLarge
 from headrace.domain.parameters import Signature, signature
 from headrace.domain.tensors import ANYTHING, Column, TensorSpec
 
@@ -168,6 +168,8 @@ def step_type(function: Callable[..., Any]) -> StepType:
                 f"step function {function.__name__!r} takes a whole batch and must state its columns: "
                 f"@step(reads=[...], writes=[...])"
             )
+    if found.takes_context and list(inspect.signature(function).parameters)[_position(found, form)] != "context":
+        raise InvalidConfig(f"step function {function.__name__!r} must take `context` after its columns")
     reads = _specs(declared.reads)
     if form != "batch" and not callable(reads):
         reads = {name: reads.get(name, ANYTHING) for name in found.columns}
@@ -178,6 +180,11 @@ def step_type(function: Callable[..., Any]) -> StepType:
         function, found, form, reads, writes, declared.flow, declared.flexible, declared.parallel,
         inspect.iscoroutinefunction(function), declared.pure, declared.any_shape, takes_place,
     )  # fmt: skip
+
+
+def _position(found: Signature, form: Form) -> int:
+    """Where the context is passed: after the columns, or after the batch."""
+    return 1 if form == "batch" else len(found.columns)
 
 
 def _without_place(found: Signature) -> tuple[Signature, bool]:
@@ -200,20 +207,35 @@ def _specs(stated: Specs | Callable[..., Specs] | Sequence[str] | None) -> Specs
 def runner(kind: StepType, name: str, params: Mapping[str, Any], columns: Mapping[str, str]) -> Run:
     """The callable that runs *kind* on a batch, with *columns* mapping declared names to those of the pipeline."""
     if kind.form == "batch":
-        return _on_batch(kind, params)
-    build = _on_rows if kind.form == "row" else _on_columns
-    return build(kind, name, params, columns)
+        return _on_batch(kind, name, params)
+    if kind.form == "row":
+        return _on_rows(kind, name, params, columns)
+    run = _on_columns(kind, name, params, columns)
+    return _asking_each_row(run) if kind.pure and not kind.waits else run
 
 
-def _on_batch(kind: StepType, params: Mapping[str, Any]) -> Run:
-    if kind.signature.takes_context:
-        return lambda batch, context: cast(Batch, kind.function(batch, context, **params))
-    return lambda batch, context: cast(Batch, kind.function(batch, **params))
+def _on_batch(kind: StepType, name: str, params: Mapping[str, Any]) -> Run:
+    def call(batch: Batch, context: Context) -> Any:
+        # Numbered from zero: what earlier steps dropped is none of this one's business, and cannot get lost in it.
+        given = Batch(batch.columns, batch.size)
+        return kind.function(given, *([context] if kind.signature.takes_context else []), **params)
+
+    def keep(batch: Batch, returned: Any) -> Batch:
+        if not isinstance(returned, Batch):
+            raise ModelFailure(f"step {name!r} takes a whole batch and returned a {type(returned).__name__}")
+        if (rows := returned.size + len(returned.failures)) != batch.size:
+            raise ModelFailure(f"step {name!r} returned {rows} rows; the batch has {batch.size}")
+        return batch.followed_by(returned)
+
+    async def wait(batch: Batch, context: Context) -> Batch:
+        return keep(batch, await call(batch, context))
+
+    return wait if kind.waits else lambda batch, context: keep(batch, call(batch, context))
 
 
 def _on_columns(kind: StepType, name: str, params: Mapping[str, Any], columns: Mapping[str, str]) -> Run:
     sources = [columns.get(column, column) for column in kind.sources(params)]
-    keep = _keeper(kind, name, params, columns)
+    named, keep = _keeper(kind, name, params, columns)
 
     def arguments(batch: Batch, context: Context) -> list[Any]:
         values: list[Any] = [batch.columns[source] for source in sources]
@@ -222,23 +244,58 @@ def _on_columns(kind: StepType, name: str, params: Mapping[str, Any], columns: M
     if kind.waits:
 
         async def wait(batch: Batch, context: Context) -> Batch:
-            return keep(batch, await kind.function(*arguments(batch, context), **params))
+            return keep(batch, named(await kind.function(*arguments(batch, context), **params)))
 
         return wait
-    return lambda batch, context: keep(batch, kind.function(*arguments(batch, context), **params))
+    return lambda batch, context: keep(batch, named(kind.function(*arguments(batch, context), **params)))
 
 
-def _keeper(
-    kind: StepType, name: str, params: Mapping[str, Any], columns: Mapping[str, str]
-) -> Callable[[Batch, Any], Batch]:
-    """How what a function returned becomes columns of the batch."""
+_REFUSALS: Final = (InvalidInput, TooLarge, ModelFailure)
+
+
+def _asking_each_row(run: Run) -> Run:
+    """A pure step that refuses a value is asked about each row: however many are bad, the others go on.
+
+    It costs a call for each row, of local code and only when something is wrong; halving would give up at some point.
+    """
+
+    def ask(batch: Batch, context: Context) -> Batch:
+        try:
+            return cast(Batch, run(batch, context))
+        except _REFUSALS:
+            if batch.size == 1:
+                raise
+        errors: dict[int, EngineError] = {}
+        for row in range(batch.size):
+            try:
+                run(batch.take(row, row + 1), context)
+            except _REFUSALS as error:
+                errors[row] = error
+        left = batch.without(errors)
+        return cast(Batch, run(left, context)) if left.size else left
+
+    return ask
+
+
+Keep = Callable[[Batch, Mapping[str, Column]], Batch]
+Named = Callable[[Any], Mapping[str, Any]]
+
+
+def _keeper(kind: StepType, name: str, params: Mapping[str, Any], columns: Mapping[str, str]) -> tuple[Named, Keep]:
+    """How what a function returned is named, and how it becomes columns of the batch."""
     writes = list(kind.writes(**params) if callable(kind.writes) else kind.writes)
 
-    def keep(batch: Batch, returned: Any) -> Batch:
+    def named(returned: Any) -> Mapping[str, Any]:
+        promised = f"step {name!r} promised the columns {', '.join(writes)}"
         if not isinstance(returned, Mapping):
             if len(writes) != 1:
-                raise ModelFailure(f"step {name!r} promised the columns {', '.join(writes)} and returned one value")
-            returned = {writes[0]: returned}
+                raise ModelFailure(f"{promised} and returned one value")
+            return {writes[0]: returned}
+        if kind.flow is None and (missing := [column for column in writes if column not in returned]):
+            raise ModelFailure(f"{promised} and did not return {', '.join(missing)}")
+        return returned
+
+    def keep(batch: Batch, returned: Mapping[str, Column]) -> Batch:
         for column, values in returned.items():
             if extent(values) != batch.size:
                 raise ModelFailure(
@@ -246,35 +303,49 @@ def _keeper(
                 )
         return batch.with_columns(**{columns.get(column, column): values for column, values in returned.items()})
 
-    return keep
+    return named, keep
 
 
 def _on_rows(kind: StepType, name: str, params: Mapping[str, Any], columns: Mapping[str, str]) -> Run:
     sources = [columns.get(column, column) for column in kind.sources(params)]
-    keep = _keeper(kind, name, params, columns)
+    named, keep = _keeper(kind, name, params, columns)
 
-    def run(batch: Batch, context: Context) -> Batch:
+    def arguments(batch: Batch, context: Context) -> list[tuple[Any, ...]]:
         extra = (context,) if kind.signature.takes_context else ()
+        rows = zip(*(batch.columns[source] for source in sources), strict=True)
+        return [(*values, *extra) for values in rows]
 
-        def one(values: tuple[Any, ...]) -> Any:
-            try:
-                return kind.function(*values, *extra, **params)
-            except Exception as error:  # the row leaves, its neighbours go on
-                return as_engine_error(error, f"step {name!r}")
+    def one(values: tuple[Any, ...]) -> Any:
+        try:
+            return named(kind.function(*values, **params))
+        except Exception as error:  # the row leaves, its neighbours go on
+            return as_engine_error(error, f"step {name!r}")
 
-        rows = list(zip(*(batch.columns[source] for source in sources), strict=True))
-        results = context.map(one, rows) if kind.parallel else in_turn(one, rows)
+    async def wait_for_one(values: tuple[Any, ...]) -> Any:
+        try:
+            return named(await kind.function(*values, **params))
+        except Exception as error:
+            return as_engine_error(error, f"step {name!r}")
+
+    def gather(batch: Batch, results: list[Any]) -> Batch:
         errors = {row: result for row, result in enumerate(results) if isinstance(result, EngineError)}
         left = batch.without(errors)
-        return keep(left, _gathered([result for result in results if not isinstance(result, EngineError)]))
+        return left if left.size == 0 else keep(left, _gathered([r for r in results if not isinstance(r, EngineError)]))
 
-    return run
+    def run(batch: Batch, context: Context) -> Batch:
+        spread = context.map if kind.parallel else in_turn
+        return gather(batch, spread(one, arguments(batch, context)))
+
+    async def wait(batch: Batch, context: Context) -> Batch:
+        return gather(batch, [await wait_for_one(values) for values in arguments(batch, context)])
+
+    return wait if kind.waits else run
 
 
-def _gathered(results: list[Any]) -> Any:
-    if results and isinstance(results[0], Mapping):
-        return {key: as_column(result[key] for result in results) for key in results[0]}
-    return as_column(results)
+def _gathered(rows: list[Mapping[str, Any]]) -> dict[str, Column]:
+    """The columns that every one of *rows* has."""
+    names = [name for name in rows[0] if all(name in row for row in rows)]
+    return {name: as_column(row[name] for row in rows) for name in names}
 
 
 def as_column(values: Iterable[Any]) -> Column:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from math import prod
 from typing import Any, Final
 
@@ -26,6 +27,7 @@ GROUPS: Final = {
     "integer": NUMBERS[1:9],
     "float": NUMBERS[9:],
 }
+PLAIN: Final = frozenset((bool, int, float))
 MAX_DEPTH: Final = 32
 
 
@@ -110,25 +112,40 @@ def to_column(rows: Column, spec: TensorSpec) -> Column:
     """
     if not spec.numeric:
         return _objects(rows, spec)
-    if isinstance(rows, np.ndarray):
+    if isinstance(rows, np.ndarray) and rows.dtype.kind != "O":
         return _cast(rows, spec)
-    if rows and isinstance(rows[0], np.ndarray):
-        return _stack(rows, spec)
-    return _numbers(rows, spec)
+    values = rows if isinstance(rows, list) else list(rows)
+    if any(isinstance(row, (np.ndarray, np.generic)) for row in values):
+        return _mixed(values, spec)
+    return _numbers(values, spec)
+
+
+# What a value becomes, and whether it is accepted, must not depend on the rows beside it: they are strangers'. So
+# nothing below lets NumPy choose a type for several rows that it would not have chosen for each.
 
 
 def _objects(rows: Column, spec: TensorSpec) -> Column:
     kind = {"string": str, "bytes": bytes}.get(spec.dtype)
     if kind is None:
         return rows
-    deep = spec.row_shape not in ((), None)
     values = rows.tolist() if isinstance(rows, np.ndarray) else rows
-    for value in values:
-        leaves = _leaves(value) if deep else (value,)
-        for leaf in leaves:
-            if not isinstance(leaf, kind):
-                raise InvalidInput(f"column {spec.name!r} wants {spec.dtype}, not {_found(leaf)}")
-    return np.array(values, dtype=object) if deep else values
+    if spec.row_shape in ((), None):
+        _require(values, kind, spec)
+        return values
+    return _stacked([_object_row(value, kind, spec) for value in values])
+
+
+def _object_row(value: Any, kind: type, spec: TensorSpec) -> Array:
+    _require(_leaves(value), kind, spec)
+    row = np.array(value, dtype=object)  # lists of differing length stay lists inside, and have too few axes
+    _require_shape((1, *row.shape), spec)
+    return row
+
+
+def _require(leaves: Sequence[Any], kind: type, spec: TensorSpec) -> None:
+    for leaf in leaves:
+        if not isinstance(leaf, kind):
+            raise InvalidInput(f"column {spec.name!r} wants {spec.dtype}, not {_found(leaf)}")
 
 
 def _leaves(value: Any, depth: int = 0) -> list[Any]:
@@ -143,82 +160,120 @@ def _leaves(value: Any, depth: int = 0) -> list[Any]:
 
 def _numbers(rows: list[Any], spec: TensorSpec) -> Column:
     """Lists as JSON gives them. Strict: no string is read as a number, no fraction as an integer."""
+    types = _leaf_types(rows, spec)
+    if not types <= PLAIN:
+        rows = _plain(rows, spec)
+        types = {type(leaf) for leaf in _leaves(rows)}
     try:
-        array = np.array(rows)
-    except (ValueError, OverflowError):
+        return _cast(_array(rows, types, spec), spec)
+    except ValueError:
         return _ragged(rows, spec)
-    if array.dtype.kind == "f" and spec.dtype not in GROUPS["float"]:
-        # NumPy turns a mix of integers and floats into float64, which loses large integers: go value by value.
-        return _cast(_integers(rows, spec), spec)
-    if array.dtype.kind == "O":
-        return _objects_as_numbers(rows, array, spec)
-    return _cast(array, spec)
+    except OverflowError:
+        raise InvalidInput(f"column {spec.name!r} wants {spec.dtype}; a number is beyond its range") from None
 
 
-def _integers(rows: list[Any], spec: TensorSpec) -> Array:
-    shape = np.shape(rows)
-    whole = []
-    for leaf in _leaves(rows):
-        if isinstance(leaf, float):
-            if not leaf.is_integer():
-                raise InvalidInput(f"column {spec.name!r} wants {spec.dtype}, not the fraction {leaf!r}")
-            leaf = int(leaf)  # noqa: PLW2901
-        whole.append(leaf)
-    return np.array(whole, dtype=object).reshape(shape)
+def _leaf_types(rows: list[Any], spec: TensorSpec) -> set[type]:
+    """The types of the values inside *rows*. Looked at before NumPy does: one string makes it pad all to its length."""
+    leaves: Iterable[Any] = rows
+    for _ in spec.row_shape or ():
+        leaves = chain.from_iterable(leaves)
+    try:
+        return set(map(type, leaves)) if spec.row_shape is not None else set(map(type, _leaves(rows)))
+    except TypeError:  # a number where a list should stand
+        return {list}
 
 
-def _objects_as_numbers(rows: list[Any], array: Array, spec: TensorSpec) -> Column:
-    """Integers beyond 64 bits, None, objects or rows of differing length."""
-    for leaf in _leaves(rows):
-        if not isinstance(leaf, (int, float, np.number)):
-            raise InvalidInput(f"column {spec.name!r} wants {spec.dtype}, not {_found(leaf)}")
-    return _cast(array, spec)
+def _plain(value: Any, spec: TensorSpec, depth: int = 0) -> Any:
+    """*value* with NumPy's numbers inside lists as Python's. Raises InvalidInput for what is no number."""
+    if depth > MAX_DEPTH:
+        raise InvalidInput(f"lists are nested more than {MAX_DEPTH} deep")
+    if isinstance(value, list):
+        return [_plain(item, spec, depth + 1) for item in value]
+    if isinstance(value, (np.ndarray, np.generic)):
+        return _plain(value.tolist(), spec, depth + 1)
+    if not isinstance(value, (bool, int, float)):
+        raise InvalidInput(f"column {spec.name!r} wants {spec.dtype}, not {_found(value)}")
+    return value
+
+
+def _array(rows: list[Any], types: set[type], spec: TensorSpec) -> Array:
+    """*rows* of plain numbers as one array. Raises ValueError where they differ in shape."""
+    if spec.dtype in GROUPS["float"]:
+        with np.errstate(over="ignore"):  # beyond float16 or float32 lies infinity, as everywhere in NumPy
+            return np.array(rows, dtype=spec.dtype)
+    if spec.dtype == "bool" and not types <= {bool}:
+        found = next(leaf for leaf in _leaves(rows) if not isinstance(leaf, bool))
+        raise InvalidInput(f"column {spec.name!r} wants {spec.dtype}, not {_found(found)}")
+    if float not in types:
+        array = np.array(rows)
+        if array.dtype.kind in "iub" or array.size == 0:
+            return array
+    # NumPy makes float64 of integers beside fractions, or beyond 63 bits, and loses digits: go value by value.
+    return np.array([_integer(leaf, spec) for leaf in _leaves(rows)], dtype=object).reshape(np.shape(rows))
+
+
+def _integer(leaf: float, spec: TensorSpec) -> int:
+    if isinstance(leaf, float) and not leaf.is_integer():
+        raise InvalidInput(f"column {spec.name!r} wants {spec.dtype}, not the fraction {leaf!r}")
+    return int(leaf)
 
 
 def _ragged(rows: list[Any], spec: TensorSpec) -> Column:
     if len(rows) == 1:
-        raise InvalidInput(
-            f"column {spec.name!r} wants {spec}, but the lists inside differ in length",
-        )
-    arrays = [_numbers([row], spec) for row in rows]
-    return _stack([array[0] for array in arrays], spec)
+        raise InvalidInput(f"column {spec.name!r} wants {spec}, but the lists inside differ in length")
+    return _stacked([_numbers([row], spec)[0] for row in rows])
 
 
-def _stack(rows: list[Any], spec: TensorSpec) -> Column:
-    arrays = [_cast(np.asarray(row)[np.newaxis], spec)[0] for row in rows]
-    first = arrays[0].shape
-    if all(array.shape == first for array in arrays):
-        return np.stack(arrays)
-    return arrays
+def _mixed(rows: list[Any], spec: TensorSpec) -> Column:
+    """Rows among which there are arrays, of one request or of several that sent different things."""
+    first = rows[0]
+    if all(isinstance(row, np.ndarray) and _alike(row, first) for row in rows) and first.dtype.kind != "O":
+        return _cast(np.stack(rows), spec)
+    return _stacked([_row(row, spec) for row in rows])
+
+
+def _row(row: Any, spec: TensorSpec) -> Array:
+    if isinstance(row, (np.ndarray, np.generic)) and row.dtype.kind != "O":
+        single: Array = _cast(np.asarray(row)[np.newaxis], spec)[0]
+    else:
+        single = _numbers([row], spec)[0]
+    return single
+
+
+def _stacked(rows: list[Array]) -> Column:
+    """One array, or the rows themselves where they differ in shape."""
+    return np.stack(rows) if rows and all(_alike(row, rows[0]) for row in rows) else rows
+
+
+def _alike(one: Array, other: Array) -> bool:
+    return one.shape == other.shape and one.dtype == other.dtype
 
 
 def _cast(array: Array, spec: TensorSpec) -> Array:
     wanted = np.dtype(spec.dtype)
     if array.dtype != wanted:
         array = _converted(array, wanted, spec)
-    if spec.shape is not None and not shape_fits(array.shape, spec.shape):
-        raise InvalidInput(
-            f"column {spec.name!r} wants rows of shape {_shown(spec.shape[1:])}, not {_shown(array.shape[1:])}"
-        )
+    _require_shape(array.shape, spec)
     return array
 
 
+def _require_shape(shape: tuple[int, ...], spec: TensorSpec) -> None:
+    if spec.shape is not None and not shape_fits(shape, spec.shape):
+        raise InvalidInput(
+            f"column {spec.name!r} wants rows of shape {_shown(spec.shape[1:])}, not {_shown(shape[1:])}"
+        )
+
+
 def _converted(array: Array, wanted: np.dtype[Any], spec: TensorSpec) -> Array:
-    if array.size == 0:
-        return array.astype(wanted) if array.dtype.kind in "fiubO" else _refuse(array, spec)
-    # A JSON boolean reads as 0 or 1: NumPy mixes them so when a neighbour in the batch brought numbers,
-    # and the answer may not depend on the neighbours.
-    if (wanted.kind == "b" and array.dtype.kind != "b") or array.dtype.kind not in "fiubO":
-        return _refuse(array, spec)
-    if array.dtype.kind == "f" and wanted.kind in "iu":
-        return _refuse(array, spec)
-    if array.dtype.kind in "iuO" and wanted.kind in "iu":
+    kinds = {"b": "b", "i": "iubO", "u": "iubO", "f": "fiub"}[wanted.kind]
+    if array.size == 0 and array.dtype.kind in "fiubO":
+        return array.astype(wanted)
+    if array.dtype.kind not in kinds:
+        raise InvalidInput(f"column {spec.name!r} wants {spec.dtype}, not an array of {array.dtype.name}")
+    if wanted.kind in "iu" and array.dtype.kind != "b":
         return _whole(array, wanted, spec)
-    try:
-        with np.errstate(over="ignore"):
-            return array.astype(wanted)
-    except (ValueError, TypeError, OverflowError):
-        return _refuse(array, spec)
+    with np.errstate(over="ignore"):
+        return array.astype(wanted)
 
 
 def _whole(array: Array, wanted: np.dtype[Any], spec: TensorSpec) -> Array:
@@ -228,12 +283,6 @@ def _whole(array: Array, wanted: np.dtype[Any], spec: TensorSpec) -> Array:
         beyond = low if low < limits.min else high
         raise InvalidInput(f"column {spec.name!r} wants {spec.dtype}; {beyond} is beyond its range")
     return array.astype(wanted)
-
-
-def _refuse(array: Array, spec: TensorSpec) -> Array:
-    leaves = array.ravel()
-    found = _found(leaves[0].item() if leaves.size and hasattr(leaves[0], "item") else array.dtype.name)
-    raise InvalidInput(f"column {spec.name!r} wants {spec.dtype}, not {found}")
 
 
 def _found(value: Any) -> str:

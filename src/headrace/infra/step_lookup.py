@@ -12,10 +12,7 @@ from typing import Any, Final
 from headrace.domain.errors import InvalidConfig, NotFound
 from headrace.domain.parameters import nearest
 from headrace.domain.step import StepType, step_type
-try:
-    from headrace.domain.steps import STEPS
-except ImportError:
-    STEPS = {}
+from headrace.domain.steps import STEPS
 from headrace.infra.runtimes.workspace_code import load_object
 from headrace.infra.steps_folder import Broken, StepsFolder, import_steps, steps_files
 
@@ -103,7 +100,7 @@ class StepLookup:
         place, _, attribute = name.rpartition(":")
         if place and attribute:
             return _callable(load_object(name, self._root), name)
-        raise NotFound(f"no step {name!r}{nearest(name, self.names())}; {self._where_to_look()}")
+        raise NotFound(f"no step {name!r}{nearest(name, self.names())}; {self._what_there_is(name)}")
 
     def _own(self, name: str) -> Function | None:
         found = {stem: functions[name] for stem, functions in self._steps.functions.items() if name in functions}
@@ -112,9 +109,15 @@ class StepLookup:
             raise InvalidConfig(f"step {name!r} is in {files}; write {' or '.join(f'{stem}.{name}' for stem in found)}")
         return next(iter(found.values()), None)
 
-    def _where_to_look(self) -> str:
-        own = sorted(name for functions in self._steps.functions.values() for name in functions)
-        return f"the workspace's own: {', '.join(own)}" if own else "the workspace has none of its own under steps/"
+    def _what_there_is(self, name: str) -> str:
+        """The steps of the group that *name* begins with, else all groups and the workspace's own."""
+        group = f"{name.partition('.')[0]}."
+        if alike := [known for known in self.names() if known.startswith(group)]:
+            return f"there are: {', '.join(alike)}"
+        groups = sorted({known.partition(".")[0] for known in STEPS if "." in known})
+        own = sorted(known for functions in self._steps.functions.values() for known in functions)
+        here = f"in steps/: {', '.join(own)}" if own else "nothing in steps/"
+        return f"there are: {', '.join(f'{known}.*' for known in groups)}; {here}"
 
 
 def _loaded(offer: EntryPoint) -> Function:
@@ -122,7 +125,7 @@ def _loaded(offer: EntryPoint) -> Function:
         found = offer.load()
     except Exception as error:  # an installed package's code
         raise InvalidConfig(
-            f"step {offer.name!r} is offered as {offer.value}, but importing that raises {type(error).__name__}: {error}"
+            f"step {offer.name!r} is offered as {offer.value}; importing that raises {type(error).__name__}: {error}"
         ) from error
     return _callable(found, offer.name)
 

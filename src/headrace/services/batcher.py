@@ -9,17 +9,17 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from headrace.domain.batch import Batch, join_columns
-from headrace.domain.coerce import coerce
 from headrace.domain.errors import DeadlineExceeded, EngineError, Internal, NotReady, Overloaded
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.registry import PipelineRef
 from headrace.domain.step import Context
-from headrace.domain.tensors import Column
+from headrace.services.batch_run import in_place, run_batch, seconds_of
 from headrace.services.context import Inputs, RequestContext, Result, Timing
 from headrace.services.executor import Executor
 from headrace.services.gate import Gate
 from headrace.services.measures import Measures
 from headrace.services.placement import Placement
+from headrace.services.sharing import needs_key, sharing_key
 
 
 class Entry:
@@ -28,12 +28,18 @@ class Entry:
     __slots__ = ("deadline", "future", "inputs", "key", "options", "priority", "queued_at")
 
     def __init__(
-        self, inputs: Inputs, request: RequestContext, key: Hashable, future: asyncio.Future[Result], now: float
+        self,
+        inputs: Inputs,
+        request: RequestContext,
+        key: Hashable,
+        future: asyncio.Future[Result],
+        now: float,
+        deadline: float,
     ) -> None:
         self.inputs = inputs
         self.options = request.options
         self.priority = request.priority
-        self.deadline = request.deadline
+        self.deadline = deadline
         self.key = key
         self.future = future
         self.queued_at = now
@@ -63,6 +69,7 @@ class Batcher:
         self.placement = Placement(batching.max_size)
         self.expired = 0
         self.departed = 0
+        self._timeout_s = pipeline.spec.timeout_s
         self._max_queue = batching.max_queue
         self._linger_s = batching.max_wait_ms / 1e3
         self._instances = instances
@@ -71,6 +78,7 @@ class Batcher:
         self._measures = measures
         self._on_busy, self._on_idle = on_busy, on_idle
         self._pending: deque[Entry] = deque()
+        self._rows = 0
         self._running: list[Sequence[Entry]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._awake = False
@@ -78,10 +86,12 @@ class Batcher:
         self._sweep: tuple[float, asyncio.TimerHandle] | None = None
         self._busy = False
         self._asking = 0
+        self._slices = 0
+        self._turns: list[asyncio.Future[None]] = []
         self._closed = False
         self._idle = asyncio.Event()
         self._idle.set()
-        self._keyed = _needs_key(pipeline)
+        self._keyed = needs_key(pipeline)
 
     @property
     def queued(self) -> int:
@@ -97,23 +107,52 @@ class Batcher:
         """Queue a request. Raises Overloaded at once when the queue is full, NotReady after `close`."""
         if self._closed:
             raise NotReady(f"pipeline {self.pipeline.ref} is being unloaded")
-        if len(self._pending) >= self._max_queue:
+        if len(self._pending) >= self._max_queue and not self._forget_answered():
             raise Overloaded(f"{self._max_queue} requests wait for {self.pipeline.ref} already")
         loop = asyncio.get_running_loop()
         now = time.monotonic()
-        key = None if not self._keyed and not request.options else _key(inputs, request)
-        entry = Entry(inputs, request, key, loop.create_future(), now)
+        key = None if not self._keyed and not request.options else sharing_key(inputs, request)
+        deadline = now + self._timeout_s if request.deadline is None else request.deadline
+        entry = Entry(inputs, request, key, loop.create_future(), now, deadline)
         self._pending.append(entry)
+        self._rows += inputs.rows
         if not self._busy:
             self._busy = True
             self._idle.clear()
             self._on_busy()
-        if entry.deadline is not None and (self._sweep is None or entry.deadline < self._sweep[0]):
-            self._sweep_at(entry.deadline, now)
-        if not self._awake:
-            self._awake = True
-            loop.call_soon(self._wake)
+        if self._sweep is None or deadline < self._sweep[0]:
+            self._sweep_at(deadline, now)
+        self._awaken()
         return entry.future
+
+    def _forget_answered(self) -> bool:
+        """Take those out of the queue whose caller has left or was told that the time is over; False for none."""
+        waiting = deque(entry for entry in self._pending if not entry.future.done())
+        forgotten = len(self._pending) - len(waiting)
+        self._pending = waiting
+        self._rows = sum(entry.inputs.rows for entry in waiting)
+        return forgotten > 0
+
+    async def enter(self) -> None:
+        """Wait until a slice of bulk work may run: a place at the gate, and an instance of the model that is free.
+
+        Requests go first, at the gate and at the model. `leave` gives both back.
+        """
+        while True:
+            await self._gate.enter("bulk")
+            if self._free():
+                self._slices += 1
+                return
+            self._gate.leave()  # never hold a place while waiting for the model
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._turns.append(turn)
+            await turn
+
+    def leave(self) -> None:
+        """A slice of bulk work is done."""
+        self._slices -= 1
+        self._gate.leave()
+        self._vacated()
 
     async def drained(self) -> None:
         """Wait until nothing is queued or running."""
@@ -124,36 +163,58 @@ class Batcher:
         self._closed = True
 
     def abandon(self, error: EngineError) -> int:
-        """Fail everything still queued with *error*; returns how many requests that were."""
-        abandoned = [entry for entry in self._pending if not entry.future.done()]
+        """Fail everything still queued or running with *error*; returns how many requests that were."""
+        abandoned = [entry for entry in self._entries() if not entry.future.done()]
         self._pending.clear()
+        self._rows = 0
         for entry in abandoned:
             entry.future.set_exception(error)
         self._settle()
         return len(abandoned)
 
+    def _entries(self) -> list[Entry]:
+        return [*self._pending, *(entry for entries in self._running for entry in entries)]
+
+    def _free(self) -> bool:
+        """Whether one more batch of this model may run."""
+        return len(self._running) + self._slices < self._instances
+
+    def _awaken(self) -> None:
+        if not self._awake:
+            self._awake = True
+            asyncio.get_running_loop().call_soon(self._wake)
+
+    def _vacated(self) -> None:
+        """A batch or a slice of this model has ended: requests go first, bulk work looks again after them."""
+        if self._pending:
+            self._awaken()
+        turns, self._turns = self._turns, []
+        for turn in turns:
+            if not turn.done():
+                turn.set_result(None)
+
     def _wake(self) -> None:
         """Start as many batches as may run now."""
         self._awake = False
-        while self._pending and len(self._running) + self._asking < self._instances:
+        while self._pending and len(self._running) + self._slices + self._asking < self._instances:
             if not self._ripe():
                 return
-            if self.pipeline.synchronous and self.placement.inline(min(self._rows(), self.placement.largest())):
+            if self.pipeline.synchronous and self.placement.inline(self._next_rows()):
                 self._run_inline()
                 continue
             self._asking += 1
             self._gate.ask("real_time", self._granted)
         self._settle()
 
-    def _rows(self) -> int:
-        """About how many rows wait; exact where every request has one."""
-        return len(self._pending)
+    def _next_rows(self) -> int:
+        """About how many rows the next batch will have; a request is never split."""
+        return max(min(self._rows, self.placement.largest()), self._pending[0].inputs.rows)
 
     def _ripe(self) -> bool:
         """Whether the oldest request has waited long enough for company, or there is enough of it."""
-        if self._linger_s <= 0 or self._rows() >= self.placement.largest():
+        if self._linger_s <= 0 or self._rows >= self.placement.largest():
             return True
-        left = self._pending[0].queued_at + self._linger_s - time.monotonic()
+        left = min(entry.queued_at for entry in self._pending) + self._linger_s - time.monotonic()
         if left <= 0:
             return True
         if self._linger is None:
@@ -179,7 +240,7 @@ class Batcher:
     def _granted(self) -> None:
         """A place at the gate is there: now choose who gets it."""
         self._asking -= 1
-        entries = self._pick()
+        entries = self._pick() if self._free() else []
         if not entries:
             self._gate.leave()
             self._settle()
@@ -194,9 +255,7 @@ class Batcher:
             await self._run(entries, self._executor.call)
         finally:
             self._gate.leave()
-            if self._pending and not self._awake:
-                self._awake = True
-                asyncio.get_running_loop().call_soon(self._wake)
+            self._vacated()
 
     def _pick(self) -> list[Entry]:
         """The next entries that may share a batch, without the departed and the expired."""
@@ -211,9 +270,10 @@ class Batcher:
         now = time.monotonic()
         while self._pending:
             entry = self._pending.popleft()
+            self._rows -= entry.inputs.rows
             if entry.future.done():
-                self.departed += 1
-            elif entry.deadline is not None and now >= entry.deadline:
+                self.departed += entry.future.cancelled()
+            elif now >= entry.deadline:
                 self._expire(entry)
             elif picked and entry.key != picked[0].key:
                 left.append(entry)
@@ -226,6 +286,7 @@ class Batcher:
                 if rows >= limit:
                     break
         self._pending.extendleft(reversed(left))
+        self._rows += sum(entry.inputs.rows for entry in left)
         return picked
 
     async def _run(self, entries: Sequence[Entry], call: Callable[..., Any]) -> None:
@@ -233,17 +294,22 @@ class Batcher:
         timing = Timing()
         try:
             # Converting and running happen in one trip: while a thread works on this batch, the loop reads the next.
-            context = Context(entries[0].options, deadline=_latest(entries), map=self._executor.map)
+            latest = max(entry.deadline for entry in entries)  # entries expire singly
+            context = Context(entries[0].options, deadline=latest, map=self._executor.map)
             batch = _merged(entries)
             done = await run_batch(self.pipeline, batch, context, call)
             timing.batch_size = batch.size
             timing.steps = context.timings
             timing.run_s = time.monotonic() - started
-            self.placement.observe(batch.size, sum(seconds for _, _, seconds in context.timings))
+            if not done.failures:  # a batch that failed early says nothing about the time that a good one takes
+                self.placement.observe(batch.size, seconds_of(context))
             _deliver(entries, done, self.pipeline.ref, timing, started)
             self._measures.batch(self.pipeline.ref, timing, started - entries[0].queued_at)
         except Exception as error:  # the loop outlives any batch
             _fail(entries, error)
+        except BaseException as error:  # the task is being cancelled, or a remote model leaked its own cancellation
+            _fail(entries, error)
+            raise
         finally:
             self._running.remove(entries)
             self._settle()
@@ -252,6 +318,8 @@ class Batcher:
         if self._busy and not self._pending and not self._running and not self._asking:
             self._busy = False
             self._idle.set()
+            if self._closed and self._sweep is not None:
+                self._sweep[1].cancel()  # it would keep the model in memory until its time
             self._on_idle()
 
     def _sweep_at(self, deadline: float, now: float) -> None:
@@ -265,8 +333,8 @@ class Batcher:
         self._sweep = None
         now = time.monotonic()
         following: float | None = None
-        for entry in [*self._pending, *(entry for entries in self._running for entry in entries)]:
-            if entry.deadline is None or entry.future.done():
+        for entry in self._entries():
+            if entry.future.done():
                 continue
             if now >= entry.deadline:
                 self._expire(entry)
@@ -287,60 +355,6 @@ MIDDLE = 2**31
 """Where a request without a priority stands among those with one (1 goes first)."""
 
 
-async def run_batch(pipeline: Pipeline, batch: Batch, context: Context, call: Callable[..., Any]) -> Batch:
-    """Coerce *batch* to what the pipeline takes and run it, both where *call* says."""
-    if not pipeline.synchronous:
-        return await pipeline.run(_coerced(batch, context, pipeline), context, call)
-
-    # One trip: a synchronous pipeline is a single segment, and the coercion rides along.
-    async def ride(segment: Callable[[Batch, Context], Batch], given: Batch, outer: Context) -> Batch:
-        result: Batch = await call(lambda part, inner: segment(_coerced(part, inner, pipeline), inner), given, outer)
-        return result
-
-    return await pipeline.run(batch, context, ride)
-
-
-def _coerced(batch: Batch, context: Context, pipeline: Pipeline) -> Batch:
-    started = time.perf_counter()
-    coerced = coerce(batch, pipeline.inputs)
-    context.timings.append(("preprocess", "inputs", time.perf_counter() - started))
-    return coerced
-
-
-async def in_place(function: Callable[[Batch, Context], Batch], batch: Batch, context: Context) -> Batch:
-    """A `Call` that runs its segment where it stands."""
-    return function(batch, context)
-
-
-def _needs_key(pipeline: Pipeline) -> bool:
-    """Whether requests to *pipeline* can differ in the shape of a row."""
-    return any(spec.numeric and (spec.row_shape is None or -1 in spec.row_shape) for spec in pipeline.inputs.values())
-
-
-def _key(inputs: Inputs, request: RequestContext) -> Hashable:
-    """What must agree among the entries of one batch: options, columns, types and trailing shapes."""
-    return (
-        repr(sorted(request.options.items())) if request.options else "",
-        tuple((name, _layout(column)) for name, column in sorted(inputs.columns.items())),
-    )
-
-
-def _layout(column: Column) -> Hashable:
-    if isinstance(column, list):
-        return tuple(_nesting(column[0])) if column else ()
-    return (column.dtype.str, column.shape[1:])
-
-
-def _nesting(value: Any) -> list[int]:
-    lengths = []
-    while isinstance(value, list):
-        lengths.append(len(value))
-        if not value:
-            break
-        value = value[0]
-    return lengths
-
-
 def _merged(entries: Sequence[Entry]) -> Batch:
     if len(entries) == 1:
         inputs = entries[0].inputs
@@ -350,18 +364,10 @@ def _merged(entries: Sequence[Entry]) -> Batch:
     return Batch(columns, sum(entry.inputs.rows for entry in entries))
 
 
-def _latest(entries: Sequence[Entry]) -> float | None:
-    """A batch's deadline is its latest; entries expire singly."""
-    latest = 0.0
-    for entry in entries:
-        if entry.deadline is None:
-            return None
-        latest = max(latest, entry.deadline)
-    return latest
-
-
 def _deliver(entries: Sequence[Entry], done: Batch, ref: PipelineRef, timing: Timing, started: float) -> None:
     """Give each entry its own rows, in the order that they were merged."""
+    if done.size + len(done.failures) != sum(entry.inputs.rows for entry in entries):
+        raise Internal("the batch came back with another number of rows")  # never hand out a neighbour's answer
     picks = None if not done.failures else picks_of(done)
     start = 0
     for entry in entries:
@@ -382,7 +388,7 @@ def picks_of(batch: Batch) -> list[int | EngineError]:
     return picks
 
 
-def _fail(entries: Sequence[Entry], error: Exception) -> None:
+def _fail(entries: Sequence[Entry], error: BaseException) -> None:
     meaning = error if isinstance(error, EngineError) else Internal("the batch could not be run")
     if meaning is not error:
         meaning.__cause__ = error

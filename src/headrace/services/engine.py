@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any
 
 from headrace.domain.batch import Batch, Row
-from headrace.domain.errors import EngineError, InvalidRequest, NotReady, Overloaded
+from headrace.domain.errors import EngineError, InvalidInput, InvalidRequest, NotReady, Overloaded
 from headrace.domain.model import GenerativeModel, ModelAdapter
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.registry import Lease, PipelineRef, Registry
 from headrace.domain.spec import Auto
 from headrace.domain.step import Context
-from headrace.domain.tensors import Column
-from headrace.services.batcher import Batcher, run_batch
+from headrace.services.batch_run import run_batch, seconds_of
+from headrace.services.batcher import Batcher
 from headrace.services.context import Inputs, RequestContext, Result
 from headrace.services.executor import Executor
 from headrace.services.gate import Gate
+from headrace.services.generation import Generation
+from headrace.services.inputs import complete
 from headrace.services.measures import Measures
 
 GENERATIONS = 64
 """How many answers may be generated at the same time; more are refused at once."""
+CLOSING_S = 5.0
+"""How long a stop waits for models to close and threads to end, after everything was drained or cut off."""
 
 
 class Served:
@@ -63,6 +68,7 @@ class Engine:
         self.gate = Gate(places or max(1, os.cpu_count() or 1))
         self.registry: Registry[Served] = Registry()
         self._generating = 0
+        self._closed = False
         self._closing: set[asyncio.Task[None]] = set()
         self._slices: set[asyncio.Task[Batch]] = set()
 
@@ -88,9 +94,9 @@ class Engine:
         """Run *batches*, the first one twice: its first run pays for what is set up lazily and teaches nothing."""
         for number, batch in enumerate([*batches[:1], *batches]):
             context = Context(map=self.executor.map)
-            await run_batch(served.pipeline, batch, context, self.executor.call)
-            if number > 0:
-                served.batcher.placement.observe(batch.size, sum(seconds for _, _, seconds in context.timings))
+            done = await run_batch(served.pipeline, batch, context, self.executor.call)
+            if number > 0 and not done.failures:
+                served.batcher.placement.observe(batch.size, seconds_of(context))
 
     async def remove(self, ref: PipelineRef) -> None:
         """Stop serving *ref*; what is queued is still answered, then the model closes. Raises NotFound."""
@@ -100,83 +106,89 @@ class Engine:
 
     async def infer(self, ref: PipelineRef, inputs: Inputs, request: RequestContext) -> Result:
         """Answer one request, in a batch with strangers. Raises EngineError; rows that failed are in the result."""
-        return await self.registry.get(ref).batcher.submit(inputs, request)
+        served = self.registry.get(ref)
+        return await served.batcher.submit(complete(served.pipeline, inputs), request)
 
     async def run(self, ref: PipelineRef, batch: Batch, request: RequestContext) -> Batch:
-        """Run a ready batch in slices on the bulk lane; returns the output columns and the failures."""
+        """Run a ready batch in slices on the bulk lane; returns the output columns and the failures.
+
+        Raises InvalidInput for a missing or an unknown column, NotReady when the engine closes meanwhile.
+        """
         lease = self.registry.lease(ref)
         served = lease.take()
         try:
+            whole = Batch(complete(served.pipeline, Inputs(batch.columns, batch.size)).columns, batch.size)
             done: list[Batch] = []
             start = 0
-            while start < batch.size:
+            while start < whole.size:
+                if self._closed:
+                    raise NotReady("the server stopped before this batch was done")
                 rows = served.batcher.placement.bulk_rows() if served.pipeline.batched else 1
-                part = batch.take(start, min(start + rows, batch.size))
+                part = whole.take(start, min(start + rows, whole.size))
                 task = asyncio.get_running_loop().create_task(self._slice(served, part, request))
                 self._slices.add(task)
                 task.add_done_callback(self._slices.discard)
                 # A caller that leaves must not free the place of a thread that still works: the slice goes on.
                 done.append(await asyncio.shield(task))
                 start += part.size
-            return _joined(done, served.pipeline)
+            return batch.followed_by(_joined(done, served.pipeline))
         finally:
             lease.give()
 
     async def _slice(self, served: Served, part: Batch, request: RequestContext) -> Batch:
         context = Context(request.options, deadline=request.deadline, map=self.executor.map)
-        await self.gate.enter("bulk")
+        lease = served.lease
+        lease.take()
         try:
-            done = await run_batch(served.pipeline, part, context, self.executor.call)
-            served.batcher.placement.observe(part.size, sum(seconds for _, _, seconds in context.timings))
-            return done
+            await served.batcher.enter()
+            try:
+                done = await run_batch(served.pipeline, part, context, self.executor.call)
+            finally:
+                served.batcher.leave()
         finally:
-            self.gate.leave()
+            lease.give()
+        if not done.failures:
+            served.batcher.placement.observe(part.size, seconds_of(context))
+        return done
 
-    async def generate(self, ref: PipelineRef, inputs: Inputs, request: RequestContext) -> AsyncIterator[Row]:
+    async def generate(self, ref: PipelineRef, inputs: Inputs, request: RequestContext) -> AsyncGenerator[Row]:
         """Yield the answer to one row in chunks, each through the postprocessing.
 
-        Holds a lease, not a place at the gate. Raises InvalidRequest if the model does not generate, Overloaded
-        when too many answers are being generated.
+        Holds a lease, not a place at the gate. Raises InvalidRequest if the model does not generate, InvalidInput
+        for more than one row, Overloaded when too many answers are being generated.
         """
         lease = self.registry.lease(ref)
-        model = lease.value.pipeline.model
-        if not isinstance(model, GenerativeModel):
+        pipeline = lease.value.pipeline
+        if not isinstance(pipeline.model, GenerativeModel):
             raise InvalidRequest(f"pipeline {ref} does not generate")
+        if inputs.rows != 1:
+            raise InvalidInput(f"an answer is generated for one row, not for {inputs.rows}")
         if self._generating >= GENERATIONS:
             raise Overloaded(f"{GENERATIONS} answers are being generated already")
-        pipeline = lease.take().pipeline
+        generation = Generation(pipeline, pipeline.model, self.executor, request)
+        lease.take()
         self._generating += 1
         try:
-            context = Context(request.options, deadline=request.deadline, map=self.executor.map)
-            batch = Batch(inputs.columns, inputs.rows)
-            ready = await self.executor.call(pipeline.prepared, batch, context)
-            _raise_failures(ready)
-            given = {name: ready.columns[name] for name in pipeline.model.get_input_spec() if name in ready.columns}
-            chunks = model.generate(given, context.deadline)
-            async for chunk in self._chunks(chunks):
-                answer = await self.executor.call(pipeline.completed, ready.with_columns(**chunk), context)
-                _raise_failures(answer)
-                yield next(answer.rows())
+            async with aclosing(generation.rows(complete(pipeline, inputs))) as rows:
+                async for row in rows:
+                    yield row
+        finally:
+            # Not awaited here: who leaves early must not wait for the thread that is still in the model.
+            self._in_background(self._end(generation, lease))
+
+    async def _end(self, generation: Generation, lease: Lease[Served]) -> None:
+        try:
+            await generation.close()
         finally:
             self._generating -= 1
             lease.give()
-
-    async def _chunks(
-        self, chunks: Iterator[Mapping[str, Column]] | AsyncIterator[Mapping[str, Column]]
-    ) -> AsyncIterator[Mapping[str, Column]]:
-        if isinstance(chunks, AsyncIterator):
-            async for chunk in chunks:
-                yield chunk
-            return
-        end = object()
-        while (chunk := await self.executor.call(next, chunks, end)) is not end:
-            yield chunk
 
     async def close(self, drain_s: float = 30.0) -> int:
         """Take no more requests, finish what there is within *drain_s*, close every model.
 
         Returns how many requests were cut off.
         """
+        self._closed = True
         served = [self.registry.get(ref) for ref in self.registry]
         for one in served:
             one.batcher.close()
@@ -184,28 +196,26 @@ class Engine:
         try:
             await asyncio.wait_for(asyncio.gather(*(one.batcher.drained() for one in served)), drain_s)
         except TimeoutError:
-            stopped = NotReady("the server stopped before this request could run")
+            stopped = NotReady("the server stopped before this request was answered")
             cut = sum(one.batcher.abandon(stopped) for one in served)
-        for one in served:
-            self.registry.remove(one.ref, self._retired)
+        for ref in list(self.registry):
+            self.registry.remove(ref, self._retired)
         if self._closing:
-            await asyncio.wait(self._closing, timeout=5)
-        self.executor.close()
+            await asyncio.wait(self._closing, timeout=CLOSING_S)
+        await asyncio.to_thread(self.executor.close, CLOSING_S)
         return cut
 
     def _retired(self, served: Served) -> None:
         """Close a model that nobody uses any more, off the loop: freeing memory can take a while."""
-        task = asyncio.get_running_loop().create_task(self._close_model(served))
+        self._in_background(self._close_model(served))
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
     async def _close_model(self, served: Served) -> None:
         await self.executor.call(served.pipeline.close)
-
-
-def _raise_failures(batch: Batch) -> None:
-    for error in batch.failures.values():
-        raise error
 
 
 def _joined(parts: list[Batch], pipeline: Pipeline) -> Batch:

@@ -30,7 +30,8 @@ class Executor:
     def call(self, function: Callable[..., T], *args: Any) -> asyncio.Future[T]:
         """Run ``function(*args)`` in a worker thread.
 
-        Cancelling the future does not stop the thread: whoever holds a resource for it must wait for `settled`.
+        Cancelling the future does not stop the thread: whoever holds a resource for it must shield the future and
+        wait for it.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
@@ -70,15 +71,16 @@ class Executor:
             raise share.error
         return results
 
-    def close(self) -> None:
-        """Let the threads end after the work that they have."""
+    def close(self, wait_s: float = 5.0) -> None:
+        """Let the threads end after the work that they have; waits at most *wait_s* for that, and blocks."""
         with self._lock:
-            for _ in range(self.threads):
+            workers, self._workers = self._workers, []
+            for _ in range(len(workers) // 2):
                 self._jobs.put(None)
                 self._rows.put(None)
-            workers, self._workers = self._workers, []
+        until = time.monotonic() + wait_s
         for worker in workers:
-            worker.join(timeout=5)
+            worker.join(timeout=max(0.0, until - time.monotonic()))
 
     def _start(self) -> None:
         if self._workers:
@@ -146,6 +148,8 @@ def _resolve(future: asyncio.Future[Any], result: Any) -> None:
 def _fail(future: asyncio.Future[Any], error: BaseException) -> None:
     if future.done():
         return
-    if isinstance(error, StopIteration):
-        error = RuntimeError(f"StopIteration from a worker: {error}")
+    if not isinstance(error, Exception) or isinstance(error, StopIteration):
+        # What a model's thread raises must not reach the loop as its own: SystemExit would end the server, and a
+        # CancelledError would look like a caller that left.
+        error = RuntimeError(f"{type(error).__name__} from a worker: {error}")
     future.set_exception(error)

@@ -39,20 +39,19 @@ class Gate:
         self.taken -= 1
 
     async def enter(self, lane: Lane) -> None:
-        """Wait for a place. A caller that leaves while waiting passes the place on."""
+        """Wait for a place. A caller that leaves while waiting leaves the line, or passes the place on."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def granted() -> None:
-            if future.done():
-                self.leave()
-            else:
-                future.set_result(None)
+            future.set_result(None)
 
         self.ask(lane, granted)
         try:
             await future
         except asyncio.CancelledError:
-            if future.done() and not future.cancelled():
+            if granted in self._lines[lane]:
+                self._lines[lane].remove(granted)
+            else:
                 self.leave()
             raise
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
 
 from headrace.domain.batch import Row
-from headrace.domain.errors import EngineError, InvalidRequest
+from headrace.domain.errors import EngineError, Internal, InvalidRequest
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.registry import PipelineRef
 from headrace.domain.routing import Asked, Decision, Router
@@ -76,15 +78,15 @@ class Inference:
         started = time.monotonic()
         self.in_flight += 1
         ref: PipelineRef | None = None
-        code = "ok"
+        code = Internal.code
         try:
             decision = self.resolve(asked)
             ref = decision.ref
             pipeline = self.engine.registry.get(ref).pipeline
             inputs = complete(pipeline, inputs)
-            if request.deadline is None:
-                request.deadline = started + pipeline.spec.timeout_s
             if self.answers is not None and pipeline.spec.cache is not None:
+                if request.deadline is None:
+                    request = replace(request, deadline=started + pipeline.spec.timeout_s)
                 result = await self.answers.infer(pipeline, inputs, request, self.engine.infer)
             else:
                 result = await self.engine.infer(ref, inputs, request)
@@ -93,8 +95,8 @@ class Inference:
             result.route = decision.reason
             if decision.shadow is not None:
                 self._copy(decision.shadow, inputs, request)
-            if (error := result.error()) is not None:
-                code = error.code
+            error = result.error()
+            code = "ok" if error is None else error.code
             return result
         except EngineError as error:
             code = error.code
@@ -106,21 +108,24 @@ class Inference:
             self.in_flight -= 1
             self.measures.request(ref, request.mode, request.door, code, time.monotonic() - started)
 
-    async def generate(self, asked: Asked, inputs: Inputs, request: RequestContext) -> AsyncIterator[Row]:
+    async def generate(self, asked: Asked, inputs: Inputs, request: RequestContext) -> AsyncGenerator[Row]:
         """Answer one row in chunks."""
         started = time.monotonic()
         decision = self.resolve(asked)
         pipeline = self.engine.registry.get(decision.ref).pipeline
         if request.deadline is None:
-            request.deadline = started + pipeline.spec.timeout_s
+            request = replace(request, deadline=started + pipeline.spec.timeout_s)
         code = "ok"
+        self.in_flight += 1
         try:
-            async for row in self.engine.generate(decision.ref, complete(pipeline, inputs), request):
-                yield row
+            async with aclosing(self.engine.generate(decision.ref, complete(pipeline, inputs), request)) as rows:
+                async for row in rows:
+                    yield row
         except EngineError as error:
             code = error.code
             raise
         finally:
+            self.in_flight -= 1
             self.measures.request(decision.ref, request.mode, request.door, code, time.monotonic() - started)
 
     def _copy(self, shadow: PipelineRef, inputs: Inputs, request: RequestContext) -> None:

@@ -49,7 +49,15 @@ def _readable(row: Any, specs: Mapping[str, TensorSpec], where: str) -> Mapping[
 
 
 def complete(pipeline: Pipeline, inputs: Inputs) -> Inputs:
-    """*inputs* with the defaults of optional columns. Raises InvalidInput for a missing or an unknown column."""
+    """*inputs* with the defaults of optional columns.
+
+    Raises InvalidInput for a missing or an unknown column, and for columns that differ in their number of rows.
+    """
+    for name, column in inputs.columns.items():
+        if len(column) != inputs.rows:
+            raise InvalidInput(
+                f"input {name!r} has {len(column)} rows where the request has {inputs.rows}", details={"column": name}
+            )
     if inputs.columns.keys() == pipeline.inputs.keys():
         return inputs
     _require_known(inputs.columns, pipeline.inputs, "")

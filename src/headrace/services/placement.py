@@ -22,10 +22,14 @@ class Placement:
 
     def __init__(self, max_size: int | Auto = "auto") -> None:
         self._max_size = max_size
+        self._largest_seen = 0
         self._weight = self._n = self._t = self._nn = self._nt = 0.0
 
     def observe(self, rows: int, seconds: float) -> None:
         """Learn from a batch of *rows* that took *seconds*."""
+        if rows == 0:
+            return
+        self._largest_seen = max(self._largest_seen, rows)
         self._weight = self._weight * _FORGET + 1
         self._n = self._n * _FORGET + rows
         self._t = self._t * _FORGET + seconds
@@ -43,8 +47,8 @@ class Placement:
             return 0.0, 0.0
         mean_n, mean_t = self._n / self._weight, self._t / self._weight
         spread = self._nn / self._weight - mean_n * mean_n
-        if spread < 0.25:
-            return (mean_t, 0.0) if mean_n <= 1 else (0.0, mean_t / mean_n)
+        if spread < 0.25:  # batches of one size alone: count all of it to the rows, which promises the least
+            return 0.0, mean_t / mean_n
         slope = max(0.0, (self._nt / self._weight - mean_n * mean_t) / spread)
         start = mean_t - slope * mean_n
         return (start, slope) if start >= 0 else (0.0, mean_t / mean_n)
@@ -65,12 +69,15 @@ class Placement:
         return LARGEST_INLINE if self.inline(64) else LARGEST_IN_THREAD
 
     def bulk_rows(self) -> int:
-        """The most rows to put into one slice of bulk work."""
-        if not self.measured:
-            return LARGEST_IN_THREAD
+        """The most rows to put into one slice of bulk work.
+
+        At most four times what was ever seen: a line through small batches says little about large ones.
+        """
+        limit = max(LARGEST_IN_THREAD, min(LARGEST_BULK, 4 * self._largest_seen))
+        if isinstance(self._max_size, int):
+            limit = min(limit, self._max_size)
         a, b = self.line()
-        fitting = LARGEST_BULK if b <= 0 else int((BULK_SLICE_S - a) / b)
-        return max(1, min(LARGEST_BULK, fitting))
+        return max(1, limit if b <= 0 else min(limit, int((BULK_SLICE_S - a) / b)))
 
     def describe(self) -> dict[str, float | int | bool]:
         """What has been learned, for people to look at."""

@@ -70,7 +70,7 @@ def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 def test_serve_passes_what_was_asked_and_its_exit_code(workspace: Path) -> None:
     asked: list[Any] = []
 
-    def serve(config: Path, **rest: Any) -> int:
+    def serve(config: Path, *_: Any, **rest: Any) -> int:
         asked.append((config, rest))
         return 3
 
@@ -83,7 +83,7 @@ def test_serve_passes_what_was_asked_and_its_exit_code(workspace: Path) -> None:
 def test_config_may_be_the_folder_of_the_workspace(workspace: Path) -> None:
     asked: list[Path] = []
 
-    def serve(config: Path, **_: Any) -> int:
+    def serve(config: Path, *_: Any, **__: Any) -> int:
         asked.append(config)
         return 0
 

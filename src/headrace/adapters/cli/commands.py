@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # `headrace --help` must not wait for the engine to be import
     from headrace.domain.ports import Declared
     from headrace.services.deployments import Deployments
     from headrace.services.inference import Inference
+    from headrace.services.jobs import Jobs
 
 
 class Report(Protocol):
@@ -36,6 +37,10 @@ class Application(Protocol):
     @property
     def deployments(self) -> Deployments:
         """Knows what is loaded."""
+
+    @property
+    def jobs(self) -> Jobs:
+        """Runs whole tables."""
 
 
 class Serve(Protocol):

@@ -9,7 +9,6 @@ import click
 
 from headrace.domain.parameters import nearest
 
-STARTER = Path(__file__).parent / "starter"
 PACKAGE = Path(__file__).parents[2]
 IGNORED = """\
 .env
@@ -21,19 +20,19 @@ __pycache__/
 
 @click.command(short_help="Make a workspace: config/, models/, steps/.")
 @click.argument("directory", metavar="[DIR]", default=".", type=click.Path(path_type=Path))
-@click.option("--example", metavar="NAME", help="Copy an example instead of the small start.")
-def init(directory: Path, example: str | None) -> None:
+@click.option("--example", metavar="NAME", default="hello", show_default=True, help="What to start from.")
+def init(directory: Path, example: str) -> None:
     """Make a workspace in DIR (default: this folder), which must be empty or not exist yet.
 
-    Without --example it holds one pipeline that needs no weights, to be changed into your own. An unknown NAME
-    lists the examples there are.
+    Without --example it holds one pipeline that needs no weights, to be changed into your own. --example digits
+    copies a whole application with a trained model; an unknown NAME lists the examples there are.
 
     \b
     Examples:
       headrace init shop
       headrace init shop --example digits
     """
-    source = STARTER if example is None else example_folder(example)
+    source = example_folder(example)
     _require_empty(directory)
     shutil.copytree(source, directory, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
     (directory / ".gitignore").write_text(IGNORED)

@@ -27,11 +27,22 @@ def to_json(content: Any) -> bytes:
     try:
         return orjson.dumps(content, default=plain, option=OPTIONS)
     except TypeError:
-        pass  # keys that are no texts, perhaps: allowed, but looking for them slows all others down
+        pass  # keys that are no texts, or bytes the wrong way round: rare, and looking for them slows all others down
     try:
-        return orjson.dumps(content, default=plain, option=OPTIONS | orjson.OPT_NON_STR_KEYS)
+        return orjson.dumps(_listed(content), default=plain, option=OPTIONS | orjson.OPT_NON_STR_KEYS)
     except TypeError as error:
         raise ModelFailure(f"the answer cannot be written as JSON: {error}") from error
+
+
+def _listed(value: Any) -> Any:
+    """*value* with lists in the place of arrays."""
+    if isinstance(value, np.ndarray):
+        return _listed(value.tolist())
+    if isinstance(value, Mapping):
+        return {key: _listed(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_listed(item) for item in value]
+    return value
 
 
 def plain(value: Any) -> Any:

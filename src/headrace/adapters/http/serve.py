@@ -86,6 +86,7 @@ def _config(app: HttpDoor) -> uvicorn.Config:
         loop="none",  # the caller's loop runs already
         ws="none",
         lifespan="off",
+        interface="asgi3",
         log_config=None,
         access_log=False,
         server_header=False,
@@ -164,7 +165,7 @@ class _Server(uvicorn.Server):
         await self._connections_end(until)
         for connection in list(self.server_state.connections):
             connection.shutdown()
-        while (self.server_state.tasks or self.server_state.connections) and self._left(until) > 0:
+        while (self.server_state.tasks or self.server_state.connections) and self._left(until) > 0:  # noqa: ASYNC110  uvicorn has sets, no event
             await asyncio.sleep(TICK_S)
         self.cut = len(self.server_state.tasks)
         await self._cut_off()
@@ -172,7 +173,8 @@ class _Server(uvicorn.Server):
     async def _stop_accepting(self, sockets: list[socket.socket]) -> None:
         """Close the listeners, after those who stand in their queue have been let in."""
         for listener in sockets:
-            listener.listen(0)
+            if self._settings.workers == 1:  # other processes go on accepting on a shared one
+                listener.listen(0)
         await asyncio.sleep(TICK_S)
         for server in self.servers:
             server.close()
@@ -182,7 +184,7 @@ class _Server(uvicorn.Server):
     async def _connections_end(self, until: float) -> None:
         """Answers end their connections now; those that are idle may bring one more request for a moment."""
         grace = min(until, asyncio.get_running_loop().time() + IDLE_GRACE_S)
-        while self.server_state.connections and self._left(grace) > 0:
+        while self.server_state.connections and self._left(grace) > 0:  # noqa: ASYNC110  likewise
             await asyncio.sleep(TICK_S)
 
     async def _cut_off(self) -> None:

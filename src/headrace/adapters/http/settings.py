@@ -20,7 +20,7 @@ class ApiSettings:
         default="127.0.0.1", metadata={"doc": "address to listen on; another than loopback demands a token"}
     )
     port: Port = field(default=8000, metadata={"doc": "port of the HTTP door; 0 takes a free one"})
-    grpc_port: Port = field(default=8001, metadata={"doc": "port of the gRPC door"})
+    grpc_port: Port = field(default=8001, metadata={"doc": "kept for a later version"})
     cors_origins: tuple[str, ...] = field(
         default=(), metadata={"doc": "origins whose pages may call the API, as `https://shop.example`; `*` for all"}
     )

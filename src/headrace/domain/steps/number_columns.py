@@ -12,22 +12,23 @@ from headrace.domain.step import as_column
 from headrace.domain.tensors import GROUPS, Array, Column, TensorSpec
 
 NUMERIC: Final = "biuf"
+PLAIN: Final = frozenset((bool, int, float))
 
 
 def numbers(column: Column, name: str) -> Column:
-    """*column* as one array of numbers, or as a list of arrays where the shapes of the rows differ.
+    """*column* as one array of numbers, or as a list of arrays where the rows differ in shape or type.
 
     Raises InvalidInput for anything but numbers and booleans.
     """
     if isinstance(column, np.ndarray) and column.dtype.kind in NUMERIC:
         return column
-    try:
+    kinds = set(map(type, column))
+    if len(kinds) == 1 and kinds <= PLAIN:
         array = np.asarray(column)
-    except ValueError:  # rows of different shapes
-        return [_row(row, name) for row in column]
-    if array.dtype.kind not in NUMERIC:
-        raise InvalidInput(f"column {name!r} holds {_found(column)}; this step wants numbers")
-    return array
+        if array.dtype.kind in NUMERIC:
+            return array
+    # Row by row: of integers and fractions in different rows NumPy would make one type, and lose digits.
+    return as_column(_row(row, name) for row in column)
 
 
 def floats(column: Column, name: str) -> Column:

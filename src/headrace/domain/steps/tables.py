@@ -10,7 +10,7 @@ import numpy as np
 
 from headrace.domain.errors import InvalidInput
 from headrace.domain.step import Specs, step
-from headrace.domain.steps.number_columns import NUMERIC, numbers
+from headrace.domain.steps.number_columns import NUMERIC, each, numbers
 from headrace.domain.tensors import ANYTHING, NUMBERS, TEXT, Array, Column, TensorSpec, to_column
 
 ONE_NUMBER: Final = TensorSpec("float64", (-1,))
@@ -68,6 +68,8 @@ def select(
     parts = []
     for name, column in zip(columns, given, strict=True):
         part = numbers(column, name)
+        if not isinstance(part, np.ndarray):  # integers beside fractions
+            part = each(part, lambda array: array.astype(np.float64))
         if not isinstance(part, np.ndarray) or part.ndim > 2:
             raise InvalidInput(f"column {name!r} wants one number, or equally many, in each row")
         if dtype == "int64" and part.dtype.kind == "f" and not np.array_equal(part, np.trunc(part)):

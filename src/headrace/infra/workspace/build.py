@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from headrace import __version__
 from headrace.core.config import Mistake
 from headrace.domain.doctor import diagnose
 from headrace.domain.errors import EngineError, InvalidConfig, ModelFailure, NotFound
@@ -63,7 +64,7 @@ class Builder:
         model = _model_of(spec, survey)
         artefact = self._artefact(model, survey)
         before, after = ([self._use(step) for step in part] for part in (spec.preprocessing, spec.postprocessing))
-        held = self._held(model, artefact, batched=spec.batched)
+        held = self._held(model, artefact, survey, batched=spec.batched)
         try:
             place = place_of(model, self._root)
             plan = _plan(spec, held.model, before, after, place, survey)
@@ -98,12 +99,14 @@ class Builder:
     def _use(self, step: StepSpec) -> StepUse:
         return step_use(step, self._steps.find(step.name))
 
-    def _held(self, model: ModelSpec, artefact: _Artefact, *, batched: bool) -> Held:
+    def _held(self, model: ModelSpec, artefact: _Artefact, survey: Survey, *, batched: bool) -> Held:
         config = {**asdict(model), "root": str(self._root), "batched": batched}
 
         def load() -> Model:
             try:
                 return load_model(model.type, model.path if artefact.path is None else str(artefact.path), config)
+            except InvalidConfig as error:
+                raise _at_model(model, _key_in(error.message), error.message, survey) from error
             except EngineError:
                 raise
             except Exception as error:  # a framework's own way to refuse a file
@@ -119,10 +122,10 @@ class Builder:
         self, spec: PipelineSpec, model: ModelSpec, artefact: _Artefact, uses: Sequence[StepUse], place: Place
     ) -> str:
         sources = {file for use in uses for file in self._steps.source(use.kind.function)}
-        sources |= {file for key in place.kept for file in _paths_in(key)}
+        sources |= {file for use in uses if use.kind.takes_place for file in _read_by(use, place)}
         files = self._digests.files(sorted(file for file in sources if file.is_file()))
         settled = replace(spec, model=ModelUse(model.name, model.version))
-        return _hash(asdict(settled), asdict(model), artefact.digest, files, __version__)
+        return _hash(asdict(settled), asdict(model), artefact.digest, files, _version())
 
 
 def _model_of(spec: PipelineSpec, survey: Survey) -> ModelSpec:
@@ -137,10 +140,10 @@ def _model_of(spec: PipelineSpec, survey: Survey) -> ModelSpec:
     return found[0]
 
 
-def _paths_in(key: object) -> list[Path]:
-    """The files that a step's kept value was read from, which are part of its key."""
-    parts = key if isinstance(key, tuple) else (key,)
-    return [part for part in parts if isinstance(part, Path)]
+def _read_by(use: StepUse, place: Place) -> list[Path]:
+    """The files that a step may read: those that its parameters name, and the tokenizer beside the model."""
+    named = [place.root / value for value in use.params.values() if isinstance(value, str) and value]
+    return named if place.model_folder is None else [*named, place.model_folder / "tokenizer.json"]
 
 
 def _plan(
@@ -154,15 +157,9 @@ def _plan(
     inputs, outputs = (
         row_specs(columns, batched=spec.batched) for columns in (model.get_input_spec(), model.get_output_spec())
     )
-    try:
-        plan = compose(before, inputs, outputs, after, spec.outputs, place)
-        problems = plan.problems
-    except Exception:  # what a step declares may be code of its own; the diagnosis finds out whose
-        problems = diagnose(before, inputs, outputs, after, spec.outputs, place).problems
-        if not problems:
-            raise
+    problems = diagnose(before, inputs, outputs, after, spec.outputs, place).problems
     if not problems:
-        return plan
+        return compose(before, inputs, outputs, after, spec.outputs, place)
     origin = survey.origins.get(spec_ref(spec))
     known = survey.declared.pipelines.get(spec_ref(spec))
     if origin is None or known != spec:
@@ -174,6 +171,12 @@ def _plan(
     raise invalid(mistakes)
 
 
+def _key_in(message: str) -> str:
+    """Which key of a model's file a runtime complains about."""
+    keys = ("options", "input_spec", "output_spec", "device", "threads")
+    return next((key for key in keys if re.search(rf"\b{key}\b", message)), "path")
+
+
 def _at_model(model: ModelSpec, key: str, message: str, survey: Survey) -> InvalidConfig:
     origin = survey.model_origins.get((model.name, model.version))
     if origin is None:
@@ -181,6 +184,13 @@ def _at_model(model: ModelSpec, key: str, message: str, survey: Survey) -> Inval
     remarks, mistakes = origin.apart()
     remarks.add(model, key, message)
     return invalid(mistakes)
+
+
+def _version() -> str:
+    try:
+        return version("headrace")
+    except PackageNotFoundError:  # run from its source, without having been installed
+        return ""
 
 
 def _hash(*parts: Any) -> str:

@@ -12,6 +12,7 @@ from headrace.core.config import Entry, ListNode, MapNode, Mistake, Node, Place,
 
 T = TypeVar("T")
 SUFFIXES = (".yaml", ".yml")
+_LONGEST_MESSAGE = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,4 +196,5 @@ class Remarks:
     def at(self, place: Place, key: str | int | None, message: str) -> None:
         """Say that *key*, which may be missing, is wrong at *place*."""
         path = self.prefix if key is None else (*self.prefix, key)
-        self.reader.mistake(place, message, self.document.key(*path))
+        shown = message if len(message) <= _LONGEST_MESSAGE else f"{message[:_LONGEST_MESSAGE]}..."
+        self.reader.mistake(place, shown, self.document.key(*path))

@@ -13,6 +13,7 @@ from headrace.domain.tensors import DTYPES, TensorSpec
 from headrace.infra.runtimes import RUNTIMES
 from headrace.infra.workspace.artefacts import PICKLED, is_url
 from headrace.infra.workspace.documents import Remarks
+from headrace.infra.workspace.paths import exists, no_file
 from headrace.infra.workspace.python_objects import why_not_found
 
 LATER: Final = ("pytorch", "tensorflow", "huggingface", "sklearn", "openvino", "openai", "open_inference")
@@ -49,7 +50,8 @@ class ModelCheck:
         """Say what is wrong with *spec*."""
         check_identity(spec, remarks)
         self._type(spec, remarks)
-        self._artefact(spec, remarks)
+        if spec.type in (*RUNTIMES, *LATER):
+            self._artefact(spec, remarks)
         self._numbers(spec, remarks)
         if _DEVICE.fullmatch(spec.device) is None:
             meant = did_you_mean(spec.device, ("cpu", "cuda", "cuda:0", "auto"))
@@ -69,7 +71,7 @@ class ModelCheck:
                 yield file.relative_to(self._root)
 
     def _type(self, spec: ModelSpec, remarks: Remarks) -> None:
-        if spec.type in RUNTIMES:
+        if spec.type in RUNTIMES or not spec.type:  # of a type that could not be read enough has been said
             return
         known = ", ".join(RUNTIMES)
         if spec.type in LATER:
@@ -96,9 +98,10 @@ class ModelCheck:
 
     def _file(self, spec: ModelSpec, remarks: Remarks) -> None:
         path = self._root / spec.path
-        if not path.exists():
+        if not exists(path):
+            direct = self._directory / spec.path
             remarks.add(
-                spec, "path", f"found no file {spec.path!r}{self._meant(spec.path)}; paths start at the workspace"
+                spec, "path", no_file(self._root, spec.path, [direct] if exists(direct) else self._candidates())
             )
         elif path.suffix.lower() in PICKLED and not spec.trust:
             remarks.add(
@@ -107,17 +110,6 @@ class ModelCheck:
                 f"found a {path.suffix} file, which can run any code when it is read; if you trust who made it, "
                 f"say so with trust: true",
             )
-
-    def _meant(self, path: str) -> str:
-        """The file that was probably meant: one under the models' directory, or one called much the same."""
-        direct = self._directory / path
-        if direct.exists() and direct.is_relative_to(self._root):
-            return f" (did you mean {direct.relative_to(self._root).as_posix()!r}?)"
-        there = [file.relative_to(self._root).as_posix() for file in self._candidates()]
-        beside = (self._root / path).parent
-        if beside.is_dir() and beside.is_relative_to(self._root):
-            there += [entry.relative_to(self._root).as_posix() for entry in beside.iterdir()]
-        return did_you_mean(path, there)
 
     def _candidates(self) -> list[Path]:
         if not self._directory.is_dir() or not self._directory.is_relative_to(self._root):

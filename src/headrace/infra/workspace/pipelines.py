@@ -20,6 +20,7 @@ from headrace.infra.workspace.artefacts import is_url
 from headrace.infra.workspace.documents import Remarks
 from headrace.infra.workspace.model_index import ModelIndex
 from headrace.infra.workspace.models import NO_FILE, check_identity, specs_of
+from headrace.infra.workspace.paths import exists, no_file
 
 Part = Literal["preprocessing", "postprocessing"]
 
@@ -48,7 +49,7 @@ class PipelineCheck:
         if isinstance(spec.model, ModelSpec):
             return spec.model
         use = ModelUse(spec.model) if isinstance(spec.model, str) else spec.model
-        if not use.name:
+        if not use.name and not remarks.document.whole:
             return None  # missing, which has been said
         try:
             return self._models.find(use.name, use.version)
@@ -119,20 +120,14 @@ class PipelineCheck:
             there = f"{did_you_mean(name, inputs)}, wanted: {', '.join(inputs) or 'nothing'}"
             here.add(example, name, f"found an input that the pipeline does not take{there}")
         elif isinstance(value, Mapping) and set(value) == {"file"}:
-            if not (self._root / str(value["file"])).is_file():
-                here.within(name).add(
-                    value, "file", f"found no file {value['file']!r}{self._meant(str(value['file']))}"
-                )
+            path = str(value["file"])
+            if not exists(self._root / path) or not (self._root / path).is_file():
+                here.within(name).add(value, "file", no_file(self._root, path))
         elif inputs is not None and (inputs[name].numeric or inputs[name].dtype == "string"):
             try:
                 to_column([value], inputs[name])
             except InvalidInput as error:
                 here.add(example, name, error.message)
-
-    def _meant(self, path: str) -> str:
-        folder = (self._root / path).parent
-        there = [file.relative_to(self._root).as_posix() for file in folder.iterdir()] if folder.is_dir() else []
-        return f"{did_you_mean(path, there)}; paths start at the workspace"
 
 
 def place_of(model: ModelSpec | None, root: Path) -> Place:

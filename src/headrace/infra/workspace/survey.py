@@ -104,7 +104,7 @@ class _Surveyor:
     def _models(self) -> ModelIndex:
         folder = self._config / "models"
         documents, lost = read_documents(self._reader, folder, ModelSpec, lambda _, stem: {"name": stem})
-        documents = [replace(found, spec=self._with_type(found.spec)) for found in documents]
+        documents = [replace(found, spec=self._with_type(found.spec, found)) for found in documents]
         check = ModelCheck(self._layout.root, self._layout.models_directory)
         for document in documents:
             remarks = Remarks(self._reader, document)
@@ -113,8 +113,11 @@ class _Surveyor:
             self._once(document, key, self._model_origins, remarks)
         return ModelIndex(documents, lost)
 
-    def _with_type(self, spec: ModelSpec) -> ModelSpec:
-        return spec if spec.type else self._reader.adopt(replace(spec, type=self._layout.default_adapter), spec)
+    def _with_type(self, spec: ModelSpec, document: Document[Any]) -> ModelSpec:
+        """*spec* with the type that is the default; not where a type that was written may have been left out."""
+        if spec.type or not document.whole:
+            return spec
+        return self._reader.adopt(replace(spec, type=self._layout.default_adapter), spec)
 
     def _pipelines(self, models: ModelIndex) -> dict[PipelineRef, Document[PipelineSpec]]:
         folder = self._layout.pipelines_directory
@@ -131,7 +134,7 @@ class _Surveyor:
         spec = document.spec
         if not isinstance(spec.model, ModelSpec):
             return document
-        model = self._with_type(spec.model)
+        model = self._with_type(spec.model, document)
         spec = self._reader.adopt(replace(spec, model=model), spec)
         document = replace(document, spec=spec)
         remarks = Remarks(self._reader, document, ("model",))
