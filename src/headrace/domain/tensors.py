@@ -166,8 +166,8 @@ def _numbers(rows: list[Any], spec: TensorSpec) -> Column:
         types = {type(leaf) for leaf in _leaves(rows)}
     try:
         return _cast(_array(rows, types, spec), spec)
-    except ValueError:
-        return _ragged(rows, spec)
+    except (ValueError, TypeError):
+        return _ragged(_plain(rows, spec), spec)  # an empty string or object has no leaves to tell it by
     except OverflowError:
         raise InvalidInput(f"column {spec.name!r} wants {spec.dtype}; a number is beyond its range") from None
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import inspect
 import threading
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Final
 
-from headrace.domain.errors import InvalidConfig, NotFound
+from headrace.domain.errors import EngineError, InvalidConfig, NotFound
 from headrace.domain.parameters import nearest
 from headrace.domain.step import StepType, step_type
 from headrace.domain.steps import STEPS
 from headrace.infra.runtimes.workspace_code import load_object
 from headrace.infra.steps_folder import Broken, StepsFolder, import_steps, steps_files
+from headrace.infra.workspace.fingerprint import fingerprint
 
 GROUP: Final = "headrace.steps"
 """The entry point group under which an installed package offers steps."""
@@ -37,7 +39,11 @@ class StepLookup:
         self._steps = StepsFolder()
         self._seen: object = None
         self._lock = threading.Lock()
-        self._offers: Mapping[str, EntryPoint] = {}
+
+    @cached_property
+    def _offers(self) -> Mapping[str, EntryPoint]:
+        """What installed packages offer; looked up once, since a package is not installed while a server runs."""
+        return {offer.name: offer for offer in entry_points(group=GROUP)}
 
     @property
     def broken(self) -> tuple[Broken, ...]:
@@ -52,11 +58,10 @@ class StepLookup:
     def refresh(self) -> None:
         """Import the files of the workspace again if one of them changed since the last time."""
         with self._lock:
-            now = [(file, file.stat().st_mtime_ns, file.stat().st_size) for file in steps_files(self._folder)]
+            now = fingerprint(self._folder)
             if now != self._seen:
                 self._steps = import_steps(self._folder)
                 self._seen = now
-            self._offers = {offer.name: offer for offer in entry_points(group=GROUP)}
 
     def names(self) -> list[str]:
         """Every name that leads to a step, but for those with a colon."""
@@ -72,7 +77,9 @@ class StepLookup:
         function = self._function(name)
         try:
             return step_type(function)
-        except (NameError, TypeError, ValueError) as error:  # type hints that cannot be read, a built-in function
+        except EngineError:
+            raise
+        except Exception as error:  # type hints are code, and may raise whatever they like
             raise InvalidConfig(f"step {name!r} cannot be used: {error}") from error
 
     def hidden(self, name: str) -> bool:

@@ -10,8 +10,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from headrace.domain.batch import Row, pick_rows
-from headrace.domain.errors import EngineError
+from headrace.domain.batch import Batch, Row, pick_rows
+from headrace.domain.coerce import coerce
+from headrace.domain.errors import EngineError, Internal
+from headrace.domain.isolation import INDIVISIBLE
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.ports import Cache
 from headrace.domain.registry import PipelineRef
@@ -38,7 +40,8 @@ class Answers:
             return await infer(pipeline.ref, inputs, request)
         keys = row_keys(pipeline, inputs, request.options)
         rows: list[Row | EngineError | None] = [await self._kept(key) for key in keys]
-        waiting = {n: self._under_way[key] for n, key in enumerate(keys) if rows[n] is None and key in self._under_way}
+        under_way = self._under_way
+        waiting = {n: under_way[key] for n, key in enumerate(keys) if rows[n] is None and key and key in under_way}
         missing = [n for n, row in enumerate(rows) if row is None and n not in waiting]
         for state, count in (("hit", len(keys) - len(missing)), ("miss", len(missing))):
             for _ in range(count):
@@ -52,9 +55,12 @@ class Answers:
             return fresh
         return _result(pipeline, rows, fresh)
 
-    async def _kept(self, key: bytes) -> Row | None:
-        stored = await self._cache.get(key)
-        return None if stored is None else decode_row(stored)
+    async def _kept(self, key: bytes | None) -> Row | None:
+        stored = None if key is None else await self._cache.get(key)
+        try:
+            return None if stored is None else decode_row(stored)
+        except (msgspec.MsgspecError, TypeError, ValueError):  # kept by another version
+            return None
 
     async def _infer_missing(
         self,
@@ -62,34 +68,39 @@ class Answers:
         inputs: Inputs,
         request: RequestContext,
         infer: Infer,
-        keys: list[bytes],
+        keys: list[bytes | None],
         missing: list[int],
         rows: list[Row | EngineError | None],
     ) -> Result:
         loop = asyncio.get_running_loop()
         futures: dict[int, asyncio.Future[Row | EngineError]] = {}
         for n in missing:
-            if keys[n] not in self._under_way:
-                futures[n] = self._under_way[keys[n]] = loop.create_future()
+            key = keys[n]
+            if key is not None and key not in self._under_way:
+                futures[n] = self._under_way[key] = loop.create_future()
         asked = inputs if len(missing) == inputs.rows else _picked(inputs, missing)
         try:
             result = await infer(pipeline.ref, asked, request)
-        except BaseException as error:
-            # Whoever joined asks again for itself: this caller's deadline or departure is not theirs.
-            for future in futures.values():
-                future.cancel()
-            raise error
+            for n, outcome in zip(missing, result.outcomes(), strict=True):
+                rows[n] = outcome
+                if n in futures:
+                    futures[n].set_result(outcome)
+                # A swap meanwhile: the answer is another pipeline's, and the key this one's.
+                if result.digest == pipeline.digest:
+                    await self._keep(pipeline, keys[n], outcome)
         finally:
-            for n in futures:
-                self._under_way.pop(keys[n], None)
-        ttl_s = pipeline.spec.cache.ttl_s if pipeline.spec.cache else 0.0
-        for n, outcome in zip(missing, result.outcomes(), strict=True):
-            rows[n] = outcome
-            if n in futures and not futures[n].done():
-                futures[n].set_result(outcome)
-            if not isinstance(outcome, EngineError) and (stored := encode_row(outcome)) is not None:
-                await self._cache.set(keys[n], stored, ttl_s)
+            # Only now, so that nobody finds an answer neither under way nor kept. Whoever joined one that did not
+            # come asks again for itself: this caller's deadline or departure is not theirs.
+            for n, future in futures.items():
+                future.cancel()
+                self._under_way.pop(keys[n] or b"", None)
         return result
+
+    async def _keep(self, pipeline: Pipeline, key: bytes | None, outcome: Row | EngineError) -> None:
+        if key is None or pipeline.spec.cache is None or isinstance(outcome, EngineError):
+            return
+        if (stored := encode_row(outcome)) is not None:
+            await self._cache.set(key, stored, pipeline.spec.cache.ttl_s)
 
     async def _joined(
         self,
@@ -100,10 +111,9 @@ class Answers:
         infer: Infer,
         row: int,
     ) -> Row | EngineError:
-        """The answer of an equal request under way; if that one was abandoned, one of our own."""
-        remaining = request.remaining_s()
-        await asyncio.wait([future], timeout=remaining)
-        if future.done() and not future.cancelled():
+        """The answer of an equal request under way; if that one was abandoned or came too late, one of our own."""
+        await asyncio.wait([future], timeout=request.remaining_s())
+        if future.done() and not future.cancelled() and not isinstance(future.result(), INDIVISIBLE):
             return future.result()
         return (await infer(pipeline.ref, _picked(inputs, [row]), request)).outcomes()[0]
 
@@ -118,7 +128,7 @@ def _result(pipeline: Pipeline, rows: list[Row | EngineError | None], fresh: Res
     picks: list[int | EngineError] = []
     for row in rows:
         if isinstance(row, EngineError) or row is None:
-            picks.append(row or EngineError("the row was lost"))
+            picks.append(row or Internal("the row was lost"))
             continue
         picks.append(len(columns[next(iter(columns))]) if columns else 0)
         for name, values in columns.items():
@@ -129,40 +139,33 @@ def _result(pipeline: Pipeline, rows: list[Row | EngineError | None], fresh: Res
     return Result(pipeline.ref, whole, ready, timing, fresh.queue_s if fresh else 0.0, cached=fresh is None)
 
 
-def row_keys(pipeline: Pipeline, inputs: Inputs, options: Mapping[str, Any]) -> list[bytes]:
-    """A 256-bit digest for each row over pipeline, version, model digest, options and the row's inputs."""
-    start = hashlib.blake2b(digest_size=32)
-    start.update(repr((pipeline.ref.name, pipeline.ref.version, pipeline.digest)).encode())
-    start.update(_encoder.encode(options))
-    keys = []
-    for row in range(inputs.rows):
-        digest = start.copy()
-        for name in sorted(inputs.columns):
-            digest.update(_canonical(name, inputs.columns[name][row], pipeline))
-        keys.append(digest.digest())
+def row_keys(pipeline: Pipeline, inputs: Inputs, options: Mapping[str, Any]) -> list[bytes | None]:
+    """A 256-bit digest for each row over pipeline, version, model digest, options and the row's inputs.
+
+    Inputs count as the model gets them, so that it does not matter how a number was written. A row without a key
+    (it does not fit, or holds an object that bytes cannot stand for) is answered without the cache.
+    """
+    keys: list[bytes | None] = [None] * inputs.rows
+    start = hashlib.blake2b(repr((pipeline.ref.name, pipeline.ref.version, pipeline.digest)).encode(), digest_size=32)
+    if (encoded := _encoded(options)) is None:
+        return keys
+    start.update(encoded)
+    taken = coerce(Batch(inputs.columns, inputs.rows), pipeline.inputs)
+    names = sorted(taken.columns)
+    for row, position in enumerate(taken.positions or range(taken.size)):
+        parts = _encoded([(name, taken.columns[name][row]) for name in names])
+        if parts is not None:
+            digest = start.copy()
+            digest.update(parts)
+            keys[position] = digest.digest()
     return keys
 
 
-def _canonical(name: str, value: Any, pipeline: Pipeline) -> bytes:
-    """Equal values of an input as equal bytes, whether they came as lists, numbers or arrays."""
-    spec = pipeline.inputs.get(name)
-    if spec is not None and spec.numeric:
-        try:
-            array = np.asarray(value)
-            if array.dtype.kind in "fiub":
-                # Compared as sent: 1 and 1.0 read alike, 0.1 as float32 and as float64 do not.
-                exact = array if array.dtype.kind == "f" else array.astype(np.float64 if _small(array) else array.dtype)
-                return _encoder.encode((name, exact.dtype.str, exact.shape, exact.tobytes()))
-        except (ValueError, TypeError, OverflowError):
-            pass  # a value that is no tensor fails later, alone; its key only has to be its own
+def _encoded(value: Any) -> bytes | None:
     try:
-        return _encoder.encode((name, value))
-    except (NotImplementedError, TypeError, OverflowError, RecursionError):
-        return repr((name, value)).encode("utf-8", "surrogatepass")
-
-
-def _small(array: np.ndarray[Any, Any]) -> bool:
-    return array.dtype.kind == "b" or array.size == 0 or (abs(int(array.min())) < 2**53 and int(array.max()) < 2**53)
+        return _encoder.encode(value)
+    except (NotImplementedError, TypeError, ValueError, OverflowError, RecursionError):
+        return None
 
 
 _ARRAY = 1
@@ -191,10 +194,7 @@ _decoder = msgspec.msgpack.Decoder(ext_hook=_from_msgpack)
 
 def encode_row(row: Row) -> bytes | None:
     """A row as bytes; None for one that holds something that cannot be kept (a picture, say)."""
-    try:
-        return _encoder.encode(row)
-    except (NotImplementedError, TypeError, OverflowError, RecursionError):
-        return None
+    return _encoded(row)
 
 
 def decode_row(stored: bytes) -> Row:

@@ -11,7 +11,6 @@ from typing import Any
 from headrace.domain.batch import Batch, join_columns
 from headrace.domain.errors import DeadlineExceeded, EngineError, Internal, NotReady, Overloaded
 from headrace.domain.pipeline import Pipeline
-from headrace.domain.registry import PipelineRef
 from headrace.domain.step import Context
 from headrace.services.batch_run import in_place, run_batch, seconds_of
 from headrace.services.context import Inputs, RequestContext, Result, Timing
@@ -303,7 +302,7 @@ class Batcher:
             timing.run_s = time.monotonic() - started
             if not done.failures:  # a batch that failed early says nothing about the time that a good one takes
                 self.placement.observe(batch.size, seconds_of(context))
-            _deliver(entries, done, self.pipeline.ref, timing, started)
+            _deliver(entries, done, self.pipeline, timing, started)
             self._measures.batch(self.pipeline.ref, timing, started - entries[0].queued_at)
         except Exception as error:  # the loop outlives any batch
             _fail(entries, error)
@@ -364,7 +363,7 @@ def _merged(entries: Sequence[Entry]) -> Batch:
     return Batch(columns, sum(entry.inputs.rows for entry in entries))
 
 
-def _deliver(entries: Sequence[Entry], done: Batch, ref: PipelineRef, timing: Timing, started: float) -> None:
+def _deliver(entries: Sequence[Entry], done: Batch, pipeline: Pipeline, timing: Timing, started: float) -> None:
     """Give each entry its own rows, in the order that they were merged."""
     if done.size + len(done.failures) != sum(entry.inputs.rows for entry in entries):
         raise Internal("the batch came back with another number of rows")  # never hand out a neighbour's answer
@@ -374,7 +373,8 @@ def _deliver(entries: Sequence[Entry], done: Batch, ref: PipelineRef, timing: Ti
         stop = start + entry.inputs.rows
         if not entry.future.done():
             own = range(start, stop) if picks is None else picks[start:stop]
-            entry.future.set_result(Result(ref, done.columns, own, timing, started - entry.queued_at))
+            waited_s = started - entry.queued_at
+            entry.future.set_result(Result(pipeline.ref, done.columns, own, timing, waited_s, digest=pipeline.digest))
         start = stop
 
 

@@ -79,7 +79,8 @@ class Result:
     """The answer to one request.
 
     *columns* are shared with the whole batch; *picks* tell for each row of the request which row of them is its
-    own, or why it failed. *ref* is the pipeline that answered, *queue_s* the seconds that the request waited.
+    own, or why it failed. *ref* is the pipeline that answered, *digest* that of its model and configuration, and
+    *queue_s* the seconds that the request waited.
     """
 
     ref: PipelineRef
@@ -89,6 +90,7 @@ class Result:
     queue_s: float = 0.0
     cached: bool = False
     route: str = ""
+    digest: str = ""
 
     def outcomes(self) -> list[Outcome]:
         """A row (values are slices of the shared columns) or an error for each row, in the order asked."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -79,17 +79,17 @@ class Deployments:
         async with self._change:
             self._fingerprint = self.workspace.fingerprint()
             self._adopt(await self._read())
-            for ref in sorted(self._declared.pipelines):
-                await self._load(ref)
-            self.inference.forget_decisions()
+            self.inference.default = self._declared.default
+            for ref, spec in sorted(self._declared.pipelines.items(), key=lambda item: item[0]):
+                await self._load(ref, strict=spec.required)
 
     async def load(self, name: str, version: str | None = None) -> list[PipelineRef]:
         """Load what is declared and not loaded. Raises NotFound, or what the build raises."""
         async with self._change:
-            refs = [one.ref for one in self._chosen(name, version) if one.ref not in self._engine.registry]
+            chosen = [one.ref for one in self._chosen(name, version)]
+            refs = [ref for ref in chosen if ref in self._declared.pipelines and ref not in self._engine.registry]
             for ref in refs:
                 await self._load(ref, strict=True)
-            self.inference.forget_decisions()
             return refs
 
     async def unload(self, name: str, version: str | None = None) -> list[PipelineRef]:
@@ -105,16 +105,18 @@ class Deployments:
     async def reload(self, name: str, version: str | None = None) -> list[PipelineRef]:
         """Read the files and the bytes of the same versions again, warm up, and swap.
 
-        A configuration or an artefact that does not hold raises, and the old one goes on serving.
+        A configuration or an artefact that does not hold raises, and the old one goes on serving. Nothing else in
+        the folder is followed. Raises NotFound for what is not declared any more.
         """
         async with self._change:
             declared = await self._read()
             chosen = [one.ref for one in self._chosen(name, version)]
-            self._adopt(declared)
             refs = [ref for ref in chosen if ref in declared.pipelines]
+            if not refs:
+                raise NotFound(f"no longer declared: {', '.join(map(str, chosen))}")
+            self._declared = _with(self._declared, declared, refs)
             for ref in refs:
                 await self._load(ref, strict=True)
-            self.inference.forget_decisions()
             return refs
 
     async def refresh(self) -> bool:
@@ -137,22 +139,35 @@ class Deployments:
             return True
 
     async def _follow(self, declared: Declared) -> None:
-        before = self._declared
-        changed = [
-            ref
-            for ref, spec in declared.pipelines.items()
-            # Equal files that still count as changed: the steps or the environment did.
-            if declared == before or spec != before.pipelines.get(ref) or _model(declared, spec) != _model(before, spec)
-        ]
-        for ref in set(self._states) - set(declared.pipelines):
-            if ref in self._engine.registry:
-                await self._engine.remove(ref)
-            del self._states[ref]
-        unloaded = {ref for ref, one in self._states.items() if one.state == "unloaded"}
-        self._adopt(declared)
-        for ref in changed:
-            if ref not in unloaded:
-                await self._load(ref)
+        # Equal files that still count as changed: the steps or the environment did.
+        everything = declared == self._declared
+        changed = [ref for ref, spec in declared.pipelines.items() if everything or self._differs(ref, spec, declared)]
+        gone = set(self._states) - set(declared.pipelines)
+        held = {ref.name for ref in (*changed, *gone)}
+        self._adopt(declared, held)
+        for name in sorted(held):
+            for ref in changed:
+                if ref.name == name and self._states[ref].state != "unloaded":
+                    await self._load(ref)
+            if any(one.ref.name == name and one.state == "failed" for one in self._states.values()):
+                continue  # the old versions and their route stay
+            # Old leaves for new in one turn of the loop: the bare name is never without an answer, nor ambiguous.
+            held.discard(name)
+            self._route(held)
+            for ref in sorted(gone):
+                if ref.name == name:
+                    await self._drop(ref)
+        self.inference.default = declared.default
+
+    def _differs(self, ref: PipelineRef, spec: PipelineSpec, declared: Declared) -> bool:
+        """Whether *spec* is something else than what was loaded, or could not be."""
+        known = self._states.get(ref)
+        return known is None or known.state == "failed" or (known.spec, known.model) != (spec, _model(declared, spec))
+
+    async def _drop(self, ref: PipelineRef) -> None:
+        if ref in self._engine.registry:
+            await self._engine.remove(ref)
+        del self._states[ref]
         self.inference.forget_decisions()
 
     def _chosen(self, name: str, version: str | None) -> list[Deployment]:
@@ -165,31 +180,42 @@ class Deployments:
             raise NotFound(f"pipeline {name!r} has no version {version!r}; declared: {versions}")
         return chosen
 
-    def _adopt(self, declared: Declared) -> None:
+    def _adopt(self, declared: Declared, held: Collection[str] = ()) -> None:
         self._declared = declared
-        self.inference.default = declared.default
-        self.inference.router.replace(declared.routes, declared.aliases)
+        self._route(held)
         for ref, spec in declared.pipelines.items():
-            known = self._states.get(ref)
-            model = _model(declared, spec)
-            self._states[ref] = (
-                replace(known, spec=spec, model=model) if known else Deployment(ref, spec, model, "loading")
-            )
+            self._states.setdefault(ref, Deployment(ref, spec, _model(declared, spec), "loading"))
+
+    def _route(self, held: Collection[str]) -> None:
+        """Follow the declared routes, but for the names *held*, whose versions are not loaded yet, the old ones."""
+        router = self.inference.router
+        kept = [route for name in held if (route := router.route(name)) is not None]
+        router.replace(
+            [*(route for route in self._declared.routes if route.name not in held), *kept], self._declared.aliases
+        )
+        self.inference.forget_decisions()
 
     async def _load(self, ref: PipelineRef, *, strict: bool = False) -> None:
-        """Build, warm up, and serve *ref*, in the place of the one that serves it now if there is one."""
-        one = self._states[ref]
-        serving = ref in self._engine.registry
+        """Build, warm up, and serve *ref*, in the place of the one that serves it now if there is one.
+
+        If that fails, the old one goes on, the reason is in the status, and a *strict* caller gets the error too.
+        """
+        spec = self._declared.pipelines[ref]
+        loaded = Deployment(ref, spec, _model(self._declared, spec), "ready")
+        pipeline: Pipeline | None = None
         try:
-            pipeline = await self._off_loop(self.workspace.build, one.spec)
+            pipeline = await self._off_loop(self.workspace.build, spec)
             await self._engine.swap(pipeline, await self._warm_up(pipeline))
         except EngineError as error:
-            if not serving:
-                self._states[ref] = replace(one, state="failed", reason=error.message)
-            if strict or (one.spec.required and not serving):
+            if pipeline is not None:
+                await self._off_loop(pipeline.close)
+            old = self._states[ref] if ref in self._engine.registry else replace(loaded, state="failed")
+            self._states[ref] = replace(old, reason=error.message)
+            if strict:
                 raise
             return
-        self._states[ref] = replace(one, state="ready", reason="", loaded_at=time.time())
+        self._states[ref] = replace(loaded, loaded_at=time.time())
+        self.inference.forget_decisions()
 
     async def _warm_up(self, pipeline: Pipeline) -> list[Batch]:
         rows = await self._off_loop(self.workspace.examples, pipeline.spec)
@@ -216,6 +242,17 @@ def _model(declared: Declared, spec: PipelineSpec) -> ModelSpec | None:
         if name == use.name and use.version in (None, version):
             return model
     return None
+
+
+def _with(before: Declared, after: Declared, refs: Sequence[PipelineRef]) -> Declared:
+    """*before*, with *refs* and their models as they are in *after*."""
+    pipelines = {ref: after.pipelines[ref] for ref in refs}
+    models = [_model(after, spec) for spec in pipelines.values()]
+    return replace(
+        before,
+        pipelines={**before.pipelines, **pipelines},
+        models={**before.models, **{(model.name, model.version): model for model in models if model is not None}},
+    )
 
 
 def _zeros(pipeline: Pipeline) -> dict[str, list[Any]] | None:

@@ -169,11 +169,11 @@ class _Run:
 
     async def _through(self, table: Table) -> None:
         ready: asyncio.Queue[Chunk | None] = asyncio.Queue(QUEUED)
-        done: asyncio.Queue[tuple[Chunk, Batch] | None] = asyncio.Queue(QUEUED)
+        done: asyncio.Queue[tuple[Chunk, asyncio.Task[Batch]] | None] = asyncio.Queue(QUEUED)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._read(table, self._reading, ready))
-                tasks.create_task(self._run(ready, done))
+                tasks.create_task(self._run(ready, done, tasks))
                 tasks.create_task(self._write(done))
         except BaseExceptionGroup as group:
             raise _first(group) from None
@@ -185,14 +185,28 @@ class _Run:
             await ready.put(chunk)
         await ready.put(None)
 
-    async def _run(self, ready: asyncio.Queue[Chunk | None], done: asyncio.Queue[tuple[Chunk, Batch] | None]) -> None:
+    async def _run(
+        self,
+        ready: asyncio.Queue[Chunk | None],
+        done: asyncio.Queue[tuple[Chunk, asyncio.Task[Batch]] | None],
+        tasks: asyncio.TaskGroup,
+    ) -> None:
+        """Start runs, as many at a time as the engine has places; they are written in the order of the table."""
+        places = asyncio.Semaphore(self._engine.gate.places)
         while (chunk := await ready.get()) is not None:
             for part in self._parts(chunk):
-                batch = Batch(part.columns, len(part.numbers))
-                answer = await self._engine.run(self._pipeline.ref, batch, self._request)
-                self._rows = _bearable(answer, self._order.chunk_rows)
-                await done.put((part, answer))
+                await places.acquire()
+                await done.put((part, tasks.create_task(self._answer(part, places))))
         await done.put(None)
+
+    async def _answer(self, part: Chunk, places: asyncio.Semaphore) -> Batch:
+        try:
+            batch = Batch(part.columns, len(part.numbers))
+            answer = await self._engine.run(self._pipeline.ref, batch, self._request)
+        finally:
+            places.release()
+        self._rows = _bearable(answer, self._order.chunk_rows)
+        return answer
 
     def _parts(self, chunk: Chunk) -> Iterator[Chunk]:
         """*chunk* in pieces that give answers of a bearable size."""
@@ -202,10 +216,10 @@ class _Run:
             yield chunk.take(start, stop)
             start = max(stop, 1)
 
-    async def _write(self, done: asyncio.Queue[tuple[Chunk, Batch] | None]) -> None:
+    async def _write(self, done: asyncio.Queue[tuple[Chunk, asyncio.Task[Batch]] | None]) -> None:
         while (item := await done.get()) is not None:
-            chunk, answer = item
-            failed = await self._in_thread(self._store, chunk, answer)
+            chunk, running = item
+            failed = await self._in_thread(self._store, chunk, await running)
             rows = len(chunk.numbers) + len(chunk.unreadable)
             before = self._progress
             self._report(replace(before, rows=before.rows + rows, failed=before.failed + failed, read=chunk.read))

@@ -59,9 +59,7 @@ async def test_a_page_of_this_server_may_call(client: Any) -> None:
     assert answer.status_code == 200
 
 
-@pytest.mark.parametrize(
-    ("origins", "told"), [(("https://shop.example/",), "https://shop.example"), (("*",), "*")]
-)
+@pytest.mark.parametrize(("origins", "told"), [(("https://shop.example/",), "https://shop.example"), (("*",), "*")])
 async def test_pages_of_allowed_origins_may_call_and_read(
     open_house: Any, connect: Any, origins: tuple[str, ...], told: str
 ) -> None:

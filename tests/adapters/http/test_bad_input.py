@@ -118,7 +118,11 @@ async def test_a_packed_body_is_read(client: Any) -> None:
     assert (await post(client, two_members, content_encoding="gzip")).status_code == 200
 
 
-@pytest.mark.parametrize("body", [GOOD, gzip.compress(GOOD)[:-9], zlib.compress(GOOD), gzip.compress(GOOD) + b"junk"])
+@pytest.mark.parametrize(
+    "body",
+    [GOOD, gzip.compress(GOOD)[:-9], zlib.compress(GOOD), gzip.compress(GOOD) + b"junk"],
+    ids=["plain", "cut short", "another format", "with a tail"],
+)
 async def test_a_packed_body_that_does_not_hold_is_refused(client: Any, body: bytes) -> None:
     answer = await post(client, body, content_encoding="gzip")
 

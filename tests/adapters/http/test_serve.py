@@ -226,7 +226,7 @@ async def test_who_cannot_be_answered_in_time_is_told_so(run_server: Any, blocke
     settings = ApiSettings(port=0, drain_s=0.05)
     async with run_server(settings, recipes=[blocker.recipe]) as server, httpx2.AsyncClient() as client:
         waiting = asyncio.create_task(client.post(f"{server.url}/api/v1/inference", json=SLOW, timeout=10))
-        await eventually(lambda: blocker.entered.is_set())
+        await eventually(blocker.entered.is_set)
         server.stop.set()
 
         answer = await waiting
@@ -266,7 +266,7 @@ def test_a_port_in_use_is_named() -> None:
 
 
 def test_an_address_that_is_none_is_named() -> None:
-    with pytest.raises(InvalidConfig, match="api.host"):
+    with pytest.raises(InvalidConfig, match=r"api\.host"):
         bind("256.1.1.1.invalid.", 0)
 
 

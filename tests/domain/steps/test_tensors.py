@@ -114,3 +114,17 @@ def test_an_input_of_any_number_type_suits_a_model_of_one() -> None:
     plan = compose([use], {"tensor": TensorSpec("float32", (-1, 2))}, {}, [])
 
     assert plan.problems == []
+
+
+def test_numbers_too_large_become_infinite_without_a_warning(apply: Apply) -> None:
+    large = np.array([3e38], np.float32)
+
+    assert apply("tensors.scale", {"x": large}, {"factor": 10}).columns["x"].tolist() == [np.inf]
+    assert apply("tensors.cast", {"x": large}, {"dtype": "float16"}).columns["x"].tolist() == [np.inf]
+    assert scale([1e300]).tolist() == [np.inf]  # type: ignore[union-attr]
+
+
+def test_integers_beside_fractions_keep_their_digits() -> None:
+    after = cast([2**60 + 1, 0.5], dtype="int64")
+
+    assert list(after) == [2**60 + 1, 0]

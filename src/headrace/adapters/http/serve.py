@@ -10,16 +10,12 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final, cast
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from headrace.adapters.http.app import HttpDoor
-from headrace.adapters.http.errors import failure
-from headrace.adapters.http.rendering import to_json
+from headrace.adapters.http.connection import Protocol
 from headrace.adapters.http.settings import ApiSettings
-from headrace.domain.errors import EngineError, InvalidConfig, InvalidRequest, TooLarge
+from headrace.domain.errors import InvalidConfig
 
-MAX_HEAD: Final = 65_536
-"""Bytes of request line and headers; what is longer is refused."""
 BACKLOG: Final = 2048
 IDLE_GRACE_S: Final = 0.25
 """How long connections without a request stay open when stopping: a request may be on its way on them."""
@@ -94,35 +90,6 @@ def _config(app: HttpDoor) -> uvicorn.Config:
         backlog=BACKLOG,
         timeout_keep_alive=75,
     )
-
-
-class Protocol(HttpToolsProtocol):
-    """uvicorn's, with an end to headers, and with our form of refusing what is no HTTP."""
-
-    _head = 0
-
-    def data_received(self, data: bytes) -> None:
-        """Bytes from the client; a head that does not end in time must not fill the memory."""
-        super().data_received(data)
-        scope: Any = self.scope
-        if scope is None or "path" in scope:
-            self._head = 0
-            return
-        self._head += len(data)
-        if self._head > MAX_HEAD and not self.transport.is_closing():
-            self._refuse(TooLarge(f"the request line and headers may have {MAX_HEAD} bytes"), b"431")
-
-    def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP."""
-        self._refuse(InvalidRequest("this is no valid HTTP request"), b"400")
-
-    def _refuse(self, error: EngineError, status: bytes) -> None:
-        body = to_json(failure(error, ""))
-        self.transport.write(
-            b"HTTP/1.1 %b \r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
-            % (status, len(body), body)
-        )
-        self.transport.close()
 
 
 class _Server(uvicorn.Server):

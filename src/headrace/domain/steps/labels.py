@@ -32,9 +32,8 @@ def softmax(logits: Column) -> Column:
     """
 
     def one(array: Array) -> Array:
-        with np.errstate(invalid="ignore"):  # infinity less infinity is NaN, and stays visible as that
-            powers = np.exp(array - array.max(axis=-1, keepdims=True, initial=-np.inf))
-            result: Array = powers / powers.sum(axis=-1, keepdims=True)
+        powers = np.exp(array - array.max(axis=-1, keepdims=True, initial=-np.inf))
+        result: Array = powers / powers.sum(axis=-1, keepdims=True)
         return result
 
     return each(floats(logits, "logits"), one)

@@ -51,10 +51,14 @@ def floating_spec(spec: TensorSpec) -> TensorSpec:
 
 
 def each(column: Column, function: Callable[[Array], Array]) -> Column:
-    """*function* applied to the whole column at once, or to each row (as an array of one) where shapes differ."""
-    if isinstance(column, np.ndarray):
-        return function(column)
-    return as_column(function(row[np.newaxis])[0] for row in column)
+    """*function* applied to the whole column at once, or to each row (as an array of one) where shapes differ.
+
+    What is too large becomes infinity, and what has no value NaN, without a warning.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        if isinstance(column, np.ndarray):
+            return function(column)
+        return as_column(function(row[np.newaxis])[0] for row in column)
 
 
 def _row(row: object, name: str) -> Array:

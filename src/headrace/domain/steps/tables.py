@@ -74,7 +74,8 @@ def select(
             raise InvalidInput(f"column {name!r} wants one number, or equally many, in each row")
         if dtype == "int64" and part.dtype.kind == "f" and not np.array_equal(part, np.trunc(part)):
             raise InvalidInput(f"column {name!r} holds fractions; int64 is wanted")
-        parts.append(part.reshape(len(part), -1).astype(dtype))
+        with np.errstate(over="ignore"):  # beyond float32 lies infinity
+            parts.append(part.reshape(len(part), -1).astype(dtype))
     return np.concatenate(parts, axis=1)
 
 
@@ -169,7 +170,7 @@ def scale(*given: Column, columns: Ranges, method: Method = "standard") -> dict[
     scaled: dict[str, Column] = {}
     for column, (name, (first, second)) in zip(given, columns.items(), strict=True):
         spread = second if method == "standard" else second - first
-        scaled[name] = (_doubles(column, name) - first) / spread
+        scaled[name] = each(_doubles(column, name), lambda array, a=first, b=spread: (array - a) / b)  # type: ignore[misc]
     return scaled
 
 

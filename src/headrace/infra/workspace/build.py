@@ -62,7 +62,11 @@ class Builder:
         Raises InvalidConfig, with the line where it can be told, NotFound or ModelFailure.
         """
         model = _model_of(spec, survey)
-        artefact = self._artefact(model, survey)
+        try:
+            artefact = self._artefact(model, survey)
+        except OSError as error:
+            found = f"found a file that cannot be read: {error.strerror or error}"
+            raise _at_model(model, "path", found, survey) from error
         before, after = ([self._use(step) for step in part] for part in (spec.preprocessing, spec.postprocessing))
         held = self._held(model, artefact, survey, batched=spec.batched)
         try:

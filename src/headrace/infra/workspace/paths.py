@@ -23,5 +23,6 @@ def no_file(root: Path, path: str, candidates: Iterable[Path] = ()) -> str:
     beside = (root / path).parent
     there = [*candidates, *(beside.iterdir() if exists(beside) and beside.is_dir() else ())]
     inside = [file.relative_to(root).as_posix() for file in there if file.is_relative_to(root)]
+    meant = next((f" (did you mean {name!r}?)" for name in inside if name.endswith(f"/{path}")), None)
     shown = path if len(path) <= _LONGEST_SHOWN else f"{path[:_LONGEST_SHOWN]}..."
-    return f"found no file {shown!r}{did_you_mean(path, inside)}; paths start at the workspace"
+    return f"found no file {shown!r}{meant or did_you_mean(path, inside)}; paths start at the workspace"

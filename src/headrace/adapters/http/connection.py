@@ -1,0 +1,103 @@
+"""What happens on one connection beyond what uvicorn sees to: endless headers, no HTTP at all, and a proper end."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from headrace.adapters.http.errors import failure
+from headrace.adapters.http.rendering import to_json
+from headrace.domain.errors import EngineError, InvalidRequest, TooLarge
+
+MAX_HEAD: Final = 65_536
+"""Bytes of request line and headers; what is longer is refused."""
+LINGER_S: Final = 1.0
+"""How long a client may go on sending, unread, after the answer that ends its connection."""
+
+
+class Line:
+    """The transport of one connection, closed in a way that lets the last answer arrive.
+
+    A connection that is closed while bytes from the client are unread is reset, and the client may lose the very
+    answer that told it to stop sending.
+    """
+
+    __slots__ = ("_protocol", "_transport", "lingering", "write")
+
+    def __init__(self, transport: asyncio.Transport, protocol: Protocol) -> None:
+        self._transport = transport
+        self._protocol = protocol
+        self.write = transport.write
+        self.lingering = False
+
+    def is_closing(self) -> bool:
+        """Whether nothing more should be written."""
+        return self.lingering or self._transport.is_closing()
+
+    def close(self) -> None:
+        """End the connection: at once, or when the client has stopped sending. A second call ends it at once."""
+        transport = self._transport
+        if (
+            self.lingering
+            or transport.is_closing()
+            or not self._protocol.expects_more()
+            or not transport.can_write_eof()
+        ):
+            transport.close()
+            return
+        self.lingering = True
+        transport.write_eof()
+        self._protocol.flow.resume_reading()
+        self._protocol.loop.call_later(LINGER_S, transport.close)
+
+    def abort(self) -> None:
+        """End the connection and forget what was not sent yet."""
+        self._transport.abort()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """What the transport knows about itself."""
+        return self._transport.get_extra_info(name, default)
+
+
+class Protocol(HttpToolsProtocol):
+    """uvicorn's, with an end to headers, and with our form of refusing what is no HTTP."""
+
+    _head = 0
+    _refused = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client is there."""
+        super().connection_made(transport)
+        self.transport: Any = Line(transport, self)
+
+    def expects_more(self) -> bool:
+        """Whether the client may be sending still."""
+        return self._refused or (self.cycle is not None and self.cycle.more_body)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the client; a head that does not end in time must not fill the memory."""
+        if self.transport.lingering:
+            return
+        super().data_received(data)
+        scope: Any = self.scope
+        if scope is None or "path" in scope:
+            self._head = 0
+            return
+        self._head += len(data)
+        if self._head > MAX_HEAD and not self.transport.is_closing():
+            self._refuse(TooLarge(f"the request line and headers may have {MAX_HEAD} bytes"), b"431")
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP."""
+        self._refuse(InvalidRequest("this is no valid HTTP request"), b"400")
+
+    def _refuse(self, error: EngineError, status: bytes) -> None:
+        body = to_json(failure(error, ""))
+        self._refused = True
+        self.transport.write(
+            b"HTTP/1.1 %b \r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
+            % (status, len(body), body)
+        )
+        self.transport.close()
