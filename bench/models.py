@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-HOME = Path("build/bench")
+from bench import venvs
+
+HOME = Path(__file__).parents[1] / "build" / "bench"
 TINY_INPUT = 4
 TABLE_COLUMNS = 8
 MEDIUM_INPUT = 784
@@ -33,7 +37,7 @@ def wide() -> Path:
     """The mean of a 224x224x3 float image: nearly all of the time is the body."""
     path = HOME / "models" / "image.onnx"
     if not path.exists():
-        shape = ["n", 224, 224, 3]
+        shape: list[str | int] = ["n", 224, 224, 3]
         graph = helper.make_graph(
             [helper.make_node("ReduceMean", ["x"], ["y"], axes=[1, 2], keepdims=0)],
             "image",
@@ -44,13 +48,28 @@ def wide() -> Path:
     return path
 
 
+def minilm() -> Path:
+    """The real all-MiniLM-L6-v2 with mean pooling and unit length in the graph, and its tokenizer beside it.
+
+    Its weights come from a package; the first call makes an environment with torch and exports them. Raises
+    NotInstalled when that environment cannot be made, RuntimeError when the export fails.
+    """
+    folder = HOME / "models" / "minilm"
+    if not (folder / "tokenizer.json").exists():
+        command = [venvs.export(), venvs.EXPORT / "minilm.py", folder]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        if done.returncode != 0:
+            raise RuntimeError(f"the export of minilm failed: {done.stderr.strip()[-300:]}")
+    return folder / "model.onnx"
+
+
 def _mlp(name: str, sizes: list[int]) -> Path:
     path = HOME / "models" / f"{name}.onnx"
     if path.exists():
         return path
     random = np.random.default_rng(20)
     nodes, weights, last = [], [], "x"
-    for layer, (rows, columns) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for layer, (rows, columns) in enumerate(itertools.pairwise(sizes)):
         weight = random.normal(0, (2 / rows) ** 0.5, (rows, columns)).astype(np.float32)
         weights += [
             numpy_helper.from_array(weight, f"w{layer}"),

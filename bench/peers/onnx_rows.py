@@ -1,6 +1,6 @@
 """What does every peer run? The same ONNX file with the same session options: rows in, rows out.
 
-Each peer imports it in an environment of its own, so it needs nothing but NumPy, ONNX Runtime and, for text, tokenizers.
+Each peer imports it in an environment of its own, so it needs NumPy and ONNX Runtime alone, and for text tokenizers.
 """
 
 from __future__ import annotations

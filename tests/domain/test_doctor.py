@@ -5,6 +5,7 @@ from typing import Any
 from headrace.domain.doctor import Diagnosis, diagnose
 from headrace.domain.fit import StepUse
 from headrace.domain.step import step, step_type
+from headrace.domain.steps import labels
 from headrace.domain.tensors import TEXT, TensorSpec
 
 FLOATS = TensorSpec("float32", (-1, 2))
@@ -29,6 +30,11 @@ def embed(text: Any, *, size: int = 2) -> Any:
 @step(reads=("y",), writes={"label": TEXT})
 def label(y: Any, *, k: int = 1) -> Any:
     return y
+
+
+@step(reads=("x",), writes={"a": FLOATS, "b": FLOATS})
+def spread(x: Any) -> Any:
+    return {"a": x, "b": x}
 
 
 def broken_flow(reads: Any) -> Any:
@@ -103,3 +109,9 @@ def test_without_the_model_s_columns_nothing_is_guessed() -> None:
 
     assert told(found) == []
     assert found.inputs is None
+
+
+def test_a_flexible_step_after_a_model_that_is_not_read_yet_means_what_that_will_write() -> None:
+    found = diagnose([use(double), use(spread)], X, None, [use(labels.argmax)])
+
+    assert told(found) == []

@@ -5,6 +5,8 @@
 
 import json
 import os
+import socket
+import sys
 import tempfile
 from pathlib import Path
 
@@ -35,13 +37,21 @@ class Inference(MLModel):
         return InferenceResponse(model_name=self.name, outputs=[output])
 
 
+def free_port() -> int:
+    """A port for the gRPC server, which MLServer starts in any case."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
 def write_settings(folder: Path, settings: Settings) -> None:
     """The two files that MLServer reads, in *folder*."""
     server = {
         "debug": False,
         "host": "127.0.0.1",
         "http_port": settings.port,
-        "grpc_port": settings.port + 1,
+        "grpc_port": free_port(),
         "metrics_endpoint": None,
         "parallel_workers": settings.workers,
         "use_structured_logging": False,
@@ -59,4 +69,5 @@ if __name__ == "__main__":
         # Worker processes import the runtime by name, so its folder must be on their path too.
         os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
         os.chdir(name)
-        main(["start", name])
+        sys.argv = ["mlserver", "start", name]
+        main()

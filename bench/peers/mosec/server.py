@@ -1,5 +1,6 @@
 """Mosec: its Rust front, JSON bodies, batches of up to BENCH_BATCH, and its shortest wait of 1 ms."""
 
+import os
 from typing import Any
 
 from mosec import Server, Worker
@@ -22,6 +23,7 @@ class Inference(Worker):
 
 if __name__ == "__main__":
     settings = Settings.read()
+    os.environ |= {"MOSEC_ADDRESS": "127.0.0.1", "MOSEC_PORT": str(settings.port), "MOSEC_LOG_LEVEL": "warning"}
     server = Server()
     server.append_worker(Inference, num=settings.workers, max_batch_size=settings.batch, max_wait_time=1)
     server.run()

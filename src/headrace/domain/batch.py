@@ -106,6 +106,8 @@ class Batch:
 
     def followed_by(self, done: Batch) -> Batch:
         """*done*, made of the rows in flight numbered from zero, under their numbers and beside the failures here."""
+        if not self.failures and (done.positions is not None or not done.failures):
+            return done
         left = self.without(done.failures)
         return Batch(done.columns, left.size, failures=left.failures, positions=left.positions)
 

@@ -140,7 +140,7 @@ def _bound(
 ) -> Step | None:
     kind = use.kind
     reads = kind.reads(**params) if callable(kind.reads) else kind.reads
-    columns = _renamed(use, params, reads, flow, problems)
+    columns = _renamed(use, params, reads, flow, problems, open_ended)
     for declared, spec in reads.items():
         actual = columns.get(declared, declared)
         if actual in flow.columns:
@@ -172,7 +172,7 @@ def _bound(
 
 
 def _renamed(
-    use: StepUse, params: Mapping[str, Any], reads: Specs, flow: _Flow, problems: list[Problem]
+    use: StepUse, params: Mapping[str, Any], reads: Specs, flow: _Flow, problems: list[Problem], open_ended: bool
 ) -> dict[str, str]:
     """Which column of the pipeline stands for each that the step declares."""
     columns = dict(use.columns)
@@ -193,7 +193,7 @@ def _renamed(
                     f"step {use.name!r} has no column {name!r}{nearest(name, known)}; it has: {', '.join(known)}",
                 )
             )
-    if use.kind.flexible and not columns:
+    if use.kind.flexible and not columns and not open_ended:  # what the model will write may be what it means
         columns.update(_found(use, reads, flow, problems))
     return columns
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from headrace.domain.batch import Batch, extent, join_columns
+from headrace.domain.coerce import coerce
 from headrace.domain.errors import ModelFailure
 from headrace.domain.model import Model, ModelAdapter, RemoteModel
 from headrace.domain.step import Context, Specs, Step
-from headrace.domain.tensors import Column, TensorSpec, to_column
+from headrace.domain.tensors import Column, TensorSpec
 
 
 def row_specs(specs: Specs, *, batched: bool) -> dict[str, TensorSpec]:
@@ -34,25 +35,24 @@ def model_step(model: Model, *, batched: bool) -> Step:
     wanted = row_specs(inputs, batched=batched)
     after = _after(row_specs(outputs, batched=batched))
     if isinstance(model, RemoteModel):
-        return _remote(model, wanted, after)
+        return _remote(model, wanted, outputs, after)
     size = fixed_batch(inputs) if batched else None
 
-    def arguments(batch: Batch) -> dict[str, Column]:
-        return {name: _argument(batch, name, spec) for name, spec in wanted.items()}
-
     def whole(batch: Batch, context: Context) -> Batch:
-        return accept(batch, model.predict(arguments(batch)), outputs)
+        left, given = _arguments(batch, wanted)
+        return accept(left, model.predict(given), outputs) if left.size else left
 
     def in_parts(batch: Batch, context: Context) -> Batch:
-        given = arguments(batch)
-        parts = [_padded(model, given, start, size or 1, outputs) for start in range(0, batch.size, size or 1)]
-        columns = {name: join_columns([part[name] for part in parts]) for name in parts[0]}
-        return accept(batch, columns, outputs)
+        left, given = _arguments(batch, wanted)
+        parts = [_padded(model, given, start, size or 1, outputs) for start in range(0, left.size, size or 1)]
+        return accept(left, _joined(parts, outputs), outputs) if parts else left
 
     def single(batch: Batch, context: Context) -> Batch:
-        given = arguments(batch)
-        answers = [model.predict({name: given[name][row] for name in given}) for row in range(batch.size)]
-        return accept(batch, {name: [answer[name] for answer in answers] for name in answers[0]}, outputs)
+        left, given = _arguments(batch, wanted)
+        answers = [model.predict({name: given[name][row] for name in given}) for row in range(left.size)]
+        if not answers:
+            return left
+        return accept(left, {name: [answer[name] for answer in answers] for name in answers[0]}, outputs)
 
     run = single if not batched else in_parts if size is not None else whole
     return Step("model", run, wanted, after, pure=model.pure)
@@ -65,10 +65,18 @@ def _after(added: Specs) -> After:
     return lambda before: {**before, **added}
 
 
-def _argument(batch: Batch, name: str, spec: TensorSpec) -> Column:
-    if name in batch.columns:
-        return to_column(batch.columns[name], spec)
-    return to_column([spec.default] * batch.size, spec)
+def _arguments(batch: Batch, wanted: Specs) -> tuple[Batch, Mapping[str, Column]]:
+    """*batch* without the rows that do not fit what the model wants, and the columns of the others as it wants them.
+
+    A misfit is found here, without a call of the model, however many there are.
+    """
+    columns = {name: batch.columns.get(name, [spec.default] * batch.size) for name, spec in wanted.items()}
+    taken = coerce(Batch(columns, batch.size), wanted)
+    return batch.without(taken.failures), taken.columns
+
+
+def _joined(parts: Sequence[Mapping[str, Column]], names: Iterable[str]) -> dict[str, Column]:
+    return {name: join_columns([part[name] for part in parts]) for name in names}
 
 
 def _padded(
@@ -83,10 +91,10 @@ def _padded(
     return {name: answer[name][: size - short] for name in promised}
 
 
-def _remote(model: RemoteModel, wanted: Specs, after: After) -> Step:
+def _remote(model: RemoteModel, wanted: Specs, outputs: Specs, after: After) -> Step:
     async def wait(batch: Batch, context: Context) -> Batch:
-        given = {name: _argument(batch, name, spec) for name, spec in wanted.items()}
-        return accept(batch, await model.predict(given, context.deadline), model.get_output_spec())
+        left, given = _arguments(batch, wanted)
+        return accept(left, await model.predict(given, context.deadline), outputs) if left.size else left
 
     return Step("model", wait, wanted, after, waits=True, pure=True)
 

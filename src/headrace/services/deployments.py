@@ -105,12 +105,13 @@ class Deployments:
     async def reload(self, name: str, version: str | None = None) -> list[PipelineRef]:
         """Read the files and the bytes of the same versions again, warm up, and swap.
 
-        A configuration or an artefact that does not hold raises, and the old one goes on serving. Nothing else in
-        the folder is followed. Raises NotFound for what is not declared any more.
+        A model that is served bare takes the pipelines that run it along: they must not answer from older bytes. A
+        configuration or an artefact that does not hold raises, and the old one goes on serving. Nothing else in the
+        folder is followed. Raises NotFound for what is not declared any more.
         """
         async with self._change:
             declared = await self._read()
-            chosen = [one.ref for one in self._chosen(name, version)]
+            chosen = [one.ref for one in self._with_users(self._chosen(name, version))]
             refs = [ref for ref in chosen if ref in declared.pipelines]
             if not refs:
                 raise NotFound(f"no longer declared: {', '.join(map(str, chosen))}")
@@ -169,6 +170,12 @@ class Deployments:
             await self._engine.remove(ref)
         del self._states[ref]
         self.inference.forget_decisions()
+
+    def _with_users(self, chosen: list[Deployment]) -> list[Deployment]:
+        """*chosen*, and the loaded pipelines that run a model which is among them bare."""
+        bare = [one.spec.model for one in chosen if one.model is not None and one.ref.name == one.model.name]
+        users = [one for one in self.status() if one.spec.model in bare and one.ref in self._engine.registry]
+        return [*chosen, *(one for one in users if one not in chosen)]
 
     def _chosen(self, name: str, version: str | None) -> list[Deployment]:
         found = self.find(name)

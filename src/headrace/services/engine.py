@@ -220,14 +220,16 @@ class Engine:
 
 def _joined(parts: list[Batch], pipeline: Pipeline) -> Batch:
     """The finished slices of one batch as one, with the failures under their numbers in it."""
+    alive = [Batch(part.columns, part.size) for part in parts if part.size]
+    columns: Mapping[str, Any] = Batch.concat(alive).columns if alive else {name: [] for name in pipeline.outputs}
+    size = sum(part.size for part in alive)
+    if not any(part.failures for part in parts):
+        return Batch(columns, size)  # numbering every row would cost a large batch more than the model does
     failures: dict[int, EngineError] = {}
     positions: list[int] = []
     start = 0
     for part in parts:
-        total = part.size + len(part.failures)
         failures.update({start + row: error for row, error in part.failures.items()})
         positions.extend(start + row for row in (part.positions or range(part.size)))
-        start += total
-    alive = [Batch(part.columns, part.size) for part in parts if part.size]
-    columns: Mapping[str, Any] = Batch.concat(alive).columns if alive else {name: [] for name in pipeline.outputs}
-    return Batch(columns, len(positions), failures=failures, positions=tuple(positions) if failures else None)
+        start += part.size + len(part.failures)
+    return Batch(columns, size, failures=failures, positions=tuple(positions))

@@ -44,8 +44,9 @@ class Executor:
             else:
                 _post(loop, _resolve, future, result)
 
-        self._start()
-        self._jobs.put(work)
+        with self._lock:
+            self._start()
+            self._jobs.put(work)
         return future
 
     def map(self, function: Callable[[Any], T], items: Sequence[Any]) -> list[T]:
@@ -62,9 +63,10 @@ class Executor:
             return results
         share = _Share(function, items, results)
         helpers = min(self.threads - 1, len(items) - 2)
-        self._start()
-        for _ in range(helpers):
-            self._rows.put(share.work)
+        with self._lock:
+            self._start()
+            for _ in range(helpers):
+                self._rows.put(share.work)
         share.work()
         share.finished.wait()
         if share.error is not None:
@@ -78,6 +80,9 @@ class Executor:
             for _ in range(len(workers) // 2):
                 self._jobs.put(None)
                 self._rows.put(None)
+            # What comes later (a model that closes after its last batch) starts threads with queues of their own,
+            # and must not take the places of those that are to end.
+            self._jobs, self._rows = queue.SimpleQueue(), queue.SimpleQueue()
         until = time.monotonic() + wait_s
         for worker in workers:
             worker.join(timeout=max(0.0, until - time.monotonic()))
@@ -85,16 +90,13 @@ class Executor:
     def _start(self) -> None:
         if self._workers:
             return
-        with self._lock:
-            if self._workers:
-                return
-            for number in range(self.threads):
-                self._workers += [
-                    threading.Thread(target=_serve, args=(self._jobs,), name=f"headrace-batch-{number}", daemon=True),
-                    threading.Thread(target=_serve, args=(self._rows,), name=f"headrace-rows-{number}", daemon=True),
-                ]
-            for worker in self._workers:
-                worker.start()
+        for number in range(self.threads):
+            self._workers += [
+                threading.Thread(target=_serve, args=(self._jobs,), name=f"headrace-batch-{number}", daemon=True),
+                threading.Thread(target=_serve, args=(self._rows,), name=f"headrace-rows-{number}", daemon=True),
+            ]
+        for worker in self._workers:
+            worker.start()
 
 
 class _Share:

@@ -22,6 +22,7 @@ from headrace.services.engine import Engine
 from headrace.services.executor import Executor
 from headrace.services.inference import Inference
 from headrace.services.job_columns import ROW, Reading, reading
+from headrace.services.second_look import run_fairly
 
 CHUNK_ROWS: Final = 65_536
 FIRST_ROWS: Final = 1024
@@ -202,7 +203,7 @@ class _Run:
     async def _answer(self, part: Chunk, places: asyncio.Semaphore) -> Batch:
         try:
             batch = Batch(part.columns, len(part.numbers))
-            answer = await self._engine.run(self._pipeline.ref, batch, self._request)
+            answer = await run_fairly(self._engine, self._pipeline.ref, batch, self._request)
         finally:
             places.release()
         self._rows = _bearable(answer, self._order.chunk_rows)

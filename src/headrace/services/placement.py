@@ -77,7 +77,8 @@ class Placement:
         if isinstance(self._max_size, int):
             limit = min(limit, self._max_size)
         a, b = self.line()
-        return max(1, limit if b <= 0 else min(limit, int((BULK_SLICE_S - a) / b)))
+        spare_s = max(BULK_SLICE_S - a, a)  # where a call alone takes that long, its rows may take as long again
+        return limit if b * limit <= spare_s else max(1, int(spare_s / b))
 
     def describe(self) -> dict[str, float | int | bool]:
         """What has been learned, for people to look at."""

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
+from headrace.adapters.disclosure import meaning_of
 from headrace.adapters.http.errors import (
     STATUS,
     WrongMethod,
     failure,
     headers_of,
-    meaning_of,
     open_inference_failure,
     status_of,
 )

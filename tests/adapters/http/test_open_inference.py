@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headrace.adapters.http.open_inference_tensors import DATATYPES, metadata_of, to_output
+from headrace.adapters.http.open_inference_tensors import to_output
+from headrace.adapters.open_inference.datatypes import DATATYPES, metadata_of
 from headrace.domain.tensors import TensorSpec
 
 

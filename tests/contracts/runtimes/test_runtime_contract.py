@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto
-from tests.infra import onnx_models
+from tests.infra import onnx_models, sklearn_models
 
 from headrace.domain.batch import Batch
 from headrace.domain.errors import InvalidConfig, InvalidInput
@@ -70,6 +70,24 @@ CASES = {
         "onnx", onnx_models.row_sums, {"path": "net.onnx"},
         {"x": st.lists(FLOATS, min_size=1, max_size=3)}, {"x": [[1.0]]},
     ),
+    "sklearn": Case(
+        "sklearn", sklearn_models.classifier, {"path": "net.skops"}, {"x": VECTORS}, {"x": [1.0]}
+    ),
+    "sklearn, outliers in a pickle": Case(
+        "sklearn", sklearn_models.outliers, {"path": "net.joblib", "trust": True}, {"x": VECTORS}, {"x": [None] * 4}
+    ),
+    "sklearn, named columns and categories": Case(
+        "sklearn", sklearn_models.buyers, {"path": "net.skops"},
+        {"age": FLOATS, "city": st.sampled_from(sklearn_models.CITIES), "children": st.integers(0, 9)},
+        {"city": "Rome", "age": 1.0, "children": 0},
+    ),
+    "sklearn, text": Case("sklearn", sklearn_models.sentences, {"path": "net.skops"}, {"text": TEXTS}, {"text": 5}),
+    "sklearn, xgboost": Case(
+        "sklearn", sklearn_models.xgboost, {"path": "net.ubj"}, {"x": VECTORS}, {"x": ["a"] * 4}
+    ),
+    "sklearn, lightgbm": Case(
+        "sklearn", sklearn_models.lightgbm, {"path": "net.txt"}, {"x": VECTORS}, {"x": [[1.0]] * 4}
+    ),
     "python": Case(
         "python", python_file,
         {"path": "net.py:total", "input_spec": X, "output_spec": [{"name": "total"}, {"name": "first"}]},
@@ -116,6 +134,8 @@ def run(case: Case, model: ModelAdapter, rows: list[dict[str, Any]]) -> Mapping[
     step = model_step(model, batched=bool(case.config.get("batched", True)))
     answer = step.run(Batch.from_rows(rows), Context())
     assert isinstance(answer, Batch)
+    for error in answer.failures.values():
+        raise error
     return {name: answer.columns[name] for name in model.get_output_spec()}
 
 

@@ -159,3 +159,9 @@ def test_impossible_parameters_are_found_before_anything_is_loaded(problems: Cal
     assert "no score number 10" in problems("labels.threshold", {"index": 10}, ten)[0]
     assert "level between 0 and 1" in problems("labels.regression_interval", {"std": 1, "level": 95}, ten)[0]
     assert "row of class scores" in problems("labels.top_k", {}, {"p": TensorSpec("float32", (-1, 3, 4))})[0]
+
+
+def test_the_class_of_an_outlier_may_be_minus_one(apply: Apply) -> None:
+    after = apply("labels.names", {"class_id": np.array([1, -1])}, {"labels": {1: "usual", -1: "unusual"}})
+
+    assert after.columns["class_name"] == ["usual", "unusual"]

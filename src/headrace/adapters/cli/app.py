@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import click
 
 from headrace import __version__
+from headrace.adapters.cli.batch import batch
 from headrace.adapters.cli.check import check
 from headrace.adapters.cli.commands import Commands
 from headrace.adapters.cli.init import init
@@ -59,7 +60,7 @@ def headrace(ctx: click.Context, debug: bool) -> None:
     ctx.meta["debug"] = debug
 
 
-for command in (init, serve, predict, check, models):
+for command in (init, serve, predict, batch, check, models):
     headrace.add_command(command)
 
 

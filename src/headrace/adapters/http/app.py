@@ -6,14 +6,16 @@ import asyncio
 import secrets
 from itertools import count
 
+from headrace.adapters.disclosure import meaning_of
 from headrace.adapters.http.call import Call, ClientLeft, Receive, Scope, Send, given_id
 from headrace.adapters.http.caller import Doorkeeper
 from headrace.adapters.http.departures import Departures
-from headrace.adapters.http.errors import WrongMethod, meaning_of
+from headrace.adapters.http.errors import WrongMethod
 from headrace.adapters.http.framework import Application, Framework
 from headrace.adapters.http.health import HealthCalls, Scrape
 from headrace.adapters.http.native import NativeCalls
 from headrace.adapters.http.open_inference import OpenInferenceCalls
+from headrace.adapters.http.openai import OpenAICalls
 from headrace.adapters.http.routes import Routes
 from headrace.adapters.http.settings import ApiSettings
 from headrace.adapters.http.uploads import UploadCalls
@@ -68,7 +70,8 @@ class HttpDoor:
         self._departures = Departures()
         self._health = HealthCalls(inference, deployments, metrics)
         native = NativeCalls(inference, deployments, self._departures, settings.max_body)
-        self._routes = Routes(native, OpenInferenceCalls(native, self._health), UploadCalls(native), self._health)
+        v2, v1 = OpenInferenceCalls(native, self._health), OpenAICalls(native)
+        self._routes = Routes(native, v2, v1, UploadCalls(native), self._health)
         self._framework = Framework(self._build, settings.max_body)
         self._max_body = settings.max_body
         self._prefix = secrets.token_hex(4)

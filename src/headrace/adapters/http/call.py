@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMappi
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
-from headrace.adapters.http.errors import failure_at, headers_of, status_of
+from headrace.adapters.http.errors import failure_at, headers_at, status_of
 from headrace.adapters.http.rendering import to_json, with_details
 from headrace.domain.errors import EngineError, InvalidRequest, ModelFailure
 
@@ -92,7 +92,7 @@ class Call:
             body = to_json(content)
         except ModelFailure:  # details that have no JSON form must not hide what went wrong
             body = to_json(failure_at(self.path, with_details(error, error.message, {}), self.request_id))
-        await self.answer(body, status_of(error), JSON, headers_of(error))
+        await self.answer(body, status_of(error), JSON, headers_at(self.path, error))
 
     async def answer_json(self, content: Any, status: int = 200, extra: Sequence[tuple[bytes, bytes]] = ()) -> None:
         """Answer with *content*, in which arrays may stand."""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from headrace.core.masking import mask_text, masked
-from headrace.domain.errors import BreakerOpen, EngineError, Internal, InvalidRequest
+from headrace.adapters.disclosure import public_details, public_message
+from headrace.domain.errors import BreakerOpen, EngineError, InvalidRequest
 
 STATUS: Final[Mapping[str, int]] = {
     "invalid_request": 400,
@@ -29,12 +28,6 @@ STATUS: Final[Mapping[str, int]] = {
     "not_ready": 503,
     "deadline_exceeded": 504,
 }
-
-# Codes whose messages may quote what foreign code raised.
-_QUOTING: Final = frozenset({"model_failure", "dependency_failure", "invalid_config", "not_found", "not_ready"})
-_PATH: Final = re.compile(r"(?<![\w:/.])(?:/[\w.@+~-]+){2,}/?|\b[A-Za-z]:\\[^\s'\"]+")
-_PATH_TEXT: Final = "[path]"
-_TRACE: Final = re.compile(r"\s*Traceback \(most recent call last\).*", re.DOTALL)
 
 
 class WrongMethod(InvalidRequest):
@@ -66,17 +59,10 @@ def headers_of(error: EngineError) -> list[tuple[bytes, bytes]]:
 
 def shown(error: EngineError) -> dict[str, Any]:
     """*error* as the object that stands under ``error``, without paths of the machine, traces and secrets."""
-    told: dict[str, Any] = {"code": error.code, "message": _public(error.message, error.code)}
-    if error.details:
-        told["details"] = _public_details(masked(error.details), error.code)
+    told: dict[str, Any] = {"code": error.code, "message": public_message(error)}
+    if (details := public_details(error)) is not None:
+        told["details"] = details
     return told
-
-
-def meaning_of(error: BaseException) -> EngineError:
-    """*error* itself if it has a meaning for callers; else a fault of ours, of which they learn no more."""
-    if isinstance(error, EngineError):
-        return error
-    return Internal("something went wrong here; the log has it under this request's id")
 
 
 def failure(error: EngineError, request_id: str) -> dict[str, Any]:
@@ -88,26 +74,32 @@ def failure_at(path: str, error: EngineError, request_id: str) -> dict[str, Any]
     """The body of a failed call in the form that its path's protocol has."""
     if path == "/v2" or path.startswith("/v2/"):
         return open_inference_failure(error, request_id)
-    return failure(error, request_id)
+    return openai_failure(error) if _is_openai(path) else failure(error, request_id)
+
+
+def headers_at(path: str, error: EngineError) -> list[tuple[bytes, bytes]]:
+    """The headers that belong to *error* at *path*: OpenAI's clients repeat any 409 and 5xx unless told better."""
+    if not _is_openai(path):
+        return headers_of(error)
+    return [*headers_of(error), (b"x-should-retry", b"true" if error.retryable else b"false")]
+
+
+def _is_openai(path: str) -> bool:
+    return path == "/v1" or path.startswith("/v1/")
 
 
 def open_inference_failure(error: EngineError, request_id: str) -> dict[str, Any]:
     """The body of a failed V2 call: ``error`` is a text, as the protocol says, and our code stands beside it."""
-    return {"error": _public(error.message, error.code), "code": error.code, "request_id": request_id}
+    return {"error": public_message(error), "code": error.code, "request_id": request_id}
 
 
-def _public(message: str, code: str) -> str:
-    message = mask_text(message)
-    if code not in _QUOTING:
-        return message
-    return _PATH.sub(_PATH_TEXT, _TRACE.sub("", message))
+_OPENAI_TYPES: Final = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
-def _public_details(value: Any, code: str) -> Any:
-    if isinstance(value, str):
-        return _public(value, code)
-    if isinstance(value, Mapping):
-        return {str(key): _public_details(item, code) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_public_details(item, code) for item in value]
-    return value
+def openai_failure(error: EngineError) -> dict[str, Any]:
+    """The body of a failed call under ``/v1``: ``param`` is the parameter or the column that is wrong."""
+    status, details = status_of(error), error.details or {}
+    kind = _OPENAI_TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
+    param = details.get("param", details.get("column"))
+    message = public_message(error)
+    return {"error": {"message": message, "type": kind, "param": param, "code": error.code}}

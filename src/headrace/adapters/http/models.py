@@ -11,8 +11,8 @@ from fastapi import APIRouter, Request, Response
 
 from headrace.adapters.http.body import decode, read_body, require_json
 from headrace.adapters.http.framework import call_of
-from headrace.adapters.http.open_inference_tensors import datatype_of
 from headrace.adapters.http.replies import FAILURES, reply
+from headrace.adapters.open_inference.datatypes import datatype_of
 from headrace.core.masking import masked
 from headrace.domain.errors import NotFound
 from headrace.domain.pipeline import Pipeline

@@ -8,11 +8,12 @@ from typing import Any, Final
 
 import msgspec
 
+from headrace.adapters.answering import answering
 from headrace.adapters.http.body import decode, read_body, require_json
 from headrace.adapters.http.call import Call, Headers
 from headrace.adapters.http.departures import Departures
 from headrace.adapters.http.rendering import all_failed, explained, many_rows, no_rows, one_row
-from headrace.domain.errors import InvalidRequest, NotFound, NotReady
+from headrace.domain.errors import InvalidRequest, NotFound
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.routing import Asked
 from headrace.services.context import Inputs, RequestContext, Result
@@ -126,10 +127,7 @@ class NativeCalls:
 
     def pipeline(self, asked: Asked) -> Pipeline:
         """The pipeline that answers *asked*. Raises NotFound, or NotReady for one that is declared and not loaded."""
-        try:
-            return self.inference.pipeline(asked)
-        except NotFound as error:
-            raise _unloaded(self.deployments, asked) or error from None
+        return answering(self.inference, self.deployments, asked)
 
     async def run(
         self, call: Call, pipeline: Pipeline, asked: Asked, inputs: Inputs, request: RequestContext
@@ -159,9 +157,7 @@ class NativeCalls:
         if metadata is not None:
             data["metadata"] = metadata
         if explain:
-            registry = self.inference.engine.registry
-            digest = registry.get(result.ref).pipeline.digest if result.ref in registry else ""
-            data["explain"] = explained(result, digest)
+            data["explain"] = explained(result)
         return data
 
     def envelope(
@@ -175,16 +171,6 @@ class NativeCalls:
     ) -> dict[str, Any]:
         """The body of a successful inference."""
         return success(call, self.data(result, outputs, metadata=metadata, explain=explain))
-
-
-def _unloaded(deployments: Deployments, asked: Asked) -> NotReady | None:
-    """NotReady for a pipeline that is declared and does not answer."""
-    try:
-        found = deployments.find(asked.name)
-    except NotFound:
-        return None
-    states = [f"{one.ref} is {one.state}" for one in found if asked.version in (None, one.ref.version)]
-    return NotReady(f"pipeline {asked.name!r} does not answer: {', '.join(states)}") if states else None
 
 
 def success(call: Call, data: Any) -> dict[str, Any]:

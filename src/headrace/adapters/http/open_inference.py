@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -13,21 +12,15 @@ from headrace.adapters.http.body import decode, read_body, require_json
 from headrace.adapters.http.call import Call
 from headrace.adapters.http.health import HealthCalls
 from headrace.adapters.http.native import NativeCalls
-from headrace.adapters.http.open_inference_tensors import (
-    RequestInput,
-    chosen_outputs,
-    metadata_of,
-    to_inputs,
-    to_output,
-)
-from headrace.domain.errors import InvalidRequest
+from headrace.adapters.http.open_inference_tensors import RequestInput, to_inputs, to_output
+from headrace.adapters.open_inference.datatypes import metadata_of, platform_of
+from headrace.adapters.open_inference.outputs import chosen_outputs
+from headrace.adapters.open_inference.parameters import take_parameters
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.routing import Asked
-from headrace.services.context import RequestContext, Result
+from headrace.services.context import Result
 
 EXTENSIONS: Final[Sequence[str]] = ("schedule_policy",)
-
-_RESERVED: Final = ("sequence_", "triton_", "binary_data_output", "headers", "priority", "timeout")
 
 
 class RequestOutput(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -70,7 +63,7 @@ class OpenInferenceCalls:
         asked = Asked(name, version, request.headers, request.routing_key)
         pipeline = self._native.pipeline(asked)
         if given.parameters:
-            _take_parameters(request, given.parameters)
+            take_parameters(request, given.parameters)
         wanted = (
             chosen_outputs([output.name for output in given.outputs], pipeline)
             if given.outputs
@@ -102,7 +95,7 @@ class OpenInferenceCalls:
             {
                 "name": pipeline.ref.name,
                 "versions": versions if version is None else [pipeline.ref.version],
-                "platform": _platform(pipeline),
+                "platform": platform_of(pipeline),
                 "inputs": [metadata_of(*column, batched=pipeline.batched) for column in pipeline.inputs.items()],
                 "outputs": [metadata_of(*column, batched=pipeline.batched) for column in pipeline.outputs.items()],
             }
@@ -114,30 +107,6 @@ class OpenInferenceCalls:
         await call.answer_json({"name": name, "ready": True})
 
 
-def _take_parameters(request: RequestContext, parameters: Mapping[str, Any]) -> None:
-    """``priority`` and ``timeout`` (microseconds) steer the queue; keys that the protocol leaves free are options."""
-    for key, value in parameters.items():
-        if not isinstance(value, str | int | float | bool):
-            raise InvalidRequest(f"parameter {key!r} wants a text, a number or a boolean")
-    if (priority := parameters.get("priority")) is not None:
-        request.priority = _whole(priority, "priority")
-    if timeout_us := _whole(parameters.get("timeout", 0), "timeout"):
-        until = time.monotonic() + timeout_us / 1e6
-        request.deadline = until if request.deadline is None else min(until, request.deadline)
-    for key in ("sequence_id", "sequence_start", "sequence_end"):
-        if parameters.get(key) not in (None, 0, "", False):
-            raise InvalidRequest(f"parameter {key!r}: the sequence extension is not served here")
-    options = {key: value for key, value in parameters.items() if not key.startswith(_RESERVED)}
-    if options:
-        request.options = options
-
-
-def _whole(value: Any, name: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise InvalidRequest(f"parameter {name!r} wants an integer that is not negative, not {value!r:.40}")
-    return value
-
-
 def _answer(result: Result, pipeline: Pipeline, outputs: Sequence[str], asked_id: str | None) -> dict[str, Any]:
     """The body of an answer. Raises the first row's error: a failed row fails the request."""
     answer: dict[str, Any] = {"model_name": result.ref.name, "model_version": result.ref.version}
@@ -145,7 +114,3 @@ def _answer(result: Result, pipeline: Pipeline, outputs: Sequence[str], asked_id
         answer["id"] = asked_id
     answer["outputs"] = [to_output(name, result.column(name), batched=pipeline.batched) for name in outputs]
     return answer
-
-
-def _platform(pipeline: Pipeline) -> str:
-    return str(pipeline.model.describe().get("platform", "headrace_pipeline"))

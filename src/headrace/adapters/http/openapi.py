@@ -8,6 +8,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from headrace.adapters.http.openai_schemas import openai_paths
 from headrace.adapters.http.pipelines import examples_of
 from headrace.adapters.http.rendering import to_json
 from headrace.adapters.http.schemas import (
@@ -54,6 +55,7 @@ class Documentation:
             **_predict_files(),
             **document.get("paths", {}),
             **_open_inference(),
+            **openai_paths(pipelines),
             **_probes(),
         }
         if self._guarded:

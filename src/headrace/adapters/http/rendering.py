@@ -114,13 +114,13 @@ def with_details(error: EngineError, message: str, details: Mapping[str, Any]) -
     return fuller
 
 
-def explained(result: Result, digest: str) -> dict[str, Any]:
+def explained(result: Result) -> dict[str, Any]:
     """Where the time of a request went, and who answered it."""
     timing = result.timing
     return {
         "route": result.route,
         "cached": result.cached,
-        "digest": digest,
+        "digest": result.digest,
         "queue_ms": round(result.queue_s * 1e3, 3),
         "run_ms": round(timing.run_s * 1e3, 3),
         "batch_size": timing.batch_size,

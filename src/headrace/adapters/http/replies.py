@@ -8,7 +8,8 @@ from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from headrace.adapters.http.errors import WrongMethod, failure_at, headers_of, meaning_of, status_of
+from headrace.adapters.disclosure import meaning_of
+from headrace.adapters.http.errors import WrongMethod, failure_at, headers_at, status_of
 from headrace.adapters.http.framework import call_of
 from headrace.adapters.http.native import success
 from headrace.adapters.http.rendering import to_json
@@ -31,7 +32,7 @@ async def failed(request: Request, error: Exception) -> Response:
     meaning = _meaning(request, error)
     content = to_json(failure_at(call.path, meaning, call.request_id))
     answer = Response(content, status_of(meaning), media_type="application/json")
-    answer.raw_headers.extend(headers_of(meaning))
+    answer.raw_headers.extend(headers_at(call.path, meaning))
     return answer
 
 

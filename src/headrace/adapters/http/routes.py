@@ -10,6 +10,7 @@ from headrace.adapters.http.call import Call
 from headrace.adapters.http.health import HealthCalls
 from headrace.adapters.http.native import NativeCalls
 from headrace.adapters.http.open_inference import OpenInferenceCalls
+from headrace.adapters.http.openai import OpenAICalls
 from headrace.adapters.http.uploads import KINDS, UploadCalls
 
 Answer = Callable[..., Awaitable[Any]]
@@ -38,16 +39,26 @@ class Routes:
     """The plain calls by path; what is not here belongs to the framework."""
 
     def __init__(
-        self, native: NativeCalls, open_inference: OpenInferenceCalls, uploads: UploadCalls, health: HealthCalls
+        self,
+        native: NativeCalls,
+        open_inference: OpenInferenceCalls,
+        openai: OpenAICalls,
+        uploads: UploadCalls,
+        health: HealthCalls,
     ) -> None:
         self._native = native
         self._v2 = open_inference
+        self._openai = openai
         self._uploads = uploads
         self._exact: Mapping[str, Found] = {
             f"{PREFIX}/inference": Found("POST", native.infer),
             "/v2": Found("GET", open_inference.server),
             "/v2/health/live": Found("GET", open_inference.live),
             "/v2/health/ready": Found("GET", open_inference.ready),
+            "/v1/models": Found("GET", openai.models.list),
+            "/v1/embeddings": Found("POST", openai.embeddings.create),
+            "/v1/completions": Found("POST", openai.completions.complete),
+            "/v1/chat/completions": Found("POST", openai.completions.chat),
             "/livez": Found("GET", health.livez),
             "/readyz": Found("GET", health.readyz),
             "/ready": Found("GET", health.readyz),
@@ -82,6 +93,8 @@ class Routes:
                 return Found("GET", self._v2.model_ready, (name, None))
             case ["v2", "models", name, "versions", version, "ready"]:
                 return Found("GET", self._v2.model_ready, (name, version))
+            case ["v1", "models", name]:
+                return Found("GET", self._openai.models.show, (name,))
             case ["api", "v1", "predict", "image", version] | ["predict", "image", version]:
                 return Found("POST", self._uploads.one, ("image", version))
         return None

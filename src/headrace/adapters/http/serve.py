@@ -17,7 +17,7 @@ from headrace.adapters.http.settings import ApiSettings
 from headrace.domain.errors import InvalidConfig
 
 BACKLOG: Final = 2048
-IDLE_GRACE_S: Final = 0.25
+IDLE_GRACE_S: Final = 0.5
 """How long connections without a request stay open when stopping: a request may be on its way on them."""
 TICK_S: Final = 0.01
 
@@ -92,6 +92,17 @@ def _config(app: HttpDoor) -> uvicorn.Config:
     )
 
 
+def _queued(listener: socket.socket) -> Iterator[socket.socket]:
+    """The connections that stand in the queue of *listener*."""
+    while True:
+        try:
+            client, _ = listener.accept()
+        except OSError:
+            return
+        client.setblocking(False)
+        yield client
+
+
 class _Server(uvicorn.Server):
     """uvicorn's, told to stop by an event, which loses no accepted request."""
 
@@ -139,14 +150,22 @@ class _Server(uvicorn.Server):
 
     async def _stop_accepting(self, sockets: list[socket.socket]) -> None:
         """Close the listeners, after those who stand in their queue have been let in."""
-        for listener in sockets:
-            if self._settings.workers == 1:  # other processes go on accepting on a shared one
-                listener.listen(0)
+        if self._settings.workers == 1:  # on a shared listener other processes go on accepting
+            for listener in sockets:
+                listener.listen(0)  # lets nobody new into the queue
         await asyncio.sleep(TICK_S)
+        # Between the loop's last look at the queue and the close somebody may have come: take them, then close at once.
+        late = [client for listener in sockets for client in _queued(listener)]
         for server in self.servers:
             server.close()
         for listener in sockets:
             listener.close()
+        for client in late:
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, client)
+
+    def _protocol(self) -> asyncio.Protocol:
+        state: dict[str, Any] = {}
+        return Protocol(config=self.config, server_state=self.server_state, app_state=state)
 
     async def _connections_end(self, until: float) -> None:
         """Answers end their connections now; those that are idle may bring one more request for a moment."""

@@ -33,7 +33,7 @@ def check_labels(labels: Labels | None, scores: TensorSpec | None = None) -> Non
     if labels is None:
         return
     for key in labels if isinstance(labels, Mapping) else ():
-        if not str(key).isdecimal():
+        if not str(key).removeprefix("-").isdecimal():  # -1 is the outlier of scikit-learn
             raise ValueError(f"wants the numbers of classes as keys of labels, not {key!r}")
     shape = scores.shape if scores is not None else None
     classes = shape[-1] if shape and len(shape) > 1 else -1

@@ -13,6 +13,7 @@ from headrace.domain.parameters import nearest
 RUNTIMES: Final[Mapping[str, str]] = {
     "onnx": "headrace.infra.runtimes.onnx:OnnxModel",
     "python": "headrace.infra.runtimes.python:PythonModel",
+    "sklearn": "headrace.infra.runtimes.sklearn:SklearnModel",
     "echo": "headrace.infra.runtimes.echo:EchoModel",
 }
 """Name to ``module:Class``; a module is imported when the first model of its type is created."""

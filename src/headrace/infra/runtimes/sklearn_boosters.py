@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,6 +16,8 @@ import numpy as np
 from headrace.domain.tensors import Array
 
 Categories = Mapping[str, tuple[str, ...]]
+Texts = Mapping[int, tuple[str, ...]]
+"""By the place of a column: the texts that stand for 0, 1, 2 ... in it."""
 
 PROBABLE: Final = ("binary:logistic", "multi:softprob", "multi:softmax")
 """XGBoost's objectives whose answers are probabilities of classes; of all others the number itself is the answer."""
@@ -23,18 +25,17 @@ PROBABLE: Final = ("binary:logistic", "multi:softprob", "multi:softmax")
 PROBABLE_LIGHTGBM: Final = ("binary", "multiclass", "multiclassova")
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Booster:
-    """Trees in a native format. *categories* are the texts that stand for 0, 1, 2 ... in a column, by its name."""
+    """A model in a native format; *score* gives what the library's own `predict` does."""
 
-    score: Callable[[Array, int], Array]
+    score: Callable[[Array], Array]
     n_features_in_: int
     names: tuple[str, ...] | None
     classes: int | None
     dtype: str
     library: str
-    categories: Categories
-    threads: int = 1
+    texts: Texts
 
     @property
     def kind(self) -> str:
@@ -50,17 +51,17 @@ class Booster:
 
     def predict(self, rows: Array) -> Array:
         """The class of each row, or the number that a regressor answers."""
-        return self.score(rows, self.threads) if self.classes is None else self.predict_proba(rows).argmax(axis=1)
+        return self.score(rows) if self.classes is None else self.predict_proba(rows).argmax(axis=1)
 
     def predict_proba(self, rows: Array) -> Array:
         """The probability of each class, shape (n, classes)."""
-        scores = self.score(rows, self.threads)
+        scores = self.score(rows)
         return scores if scores.ndim == 2 else np.stack([1 - scores, scores], axis=1)
 
 
-def xgboost_booster(xgboost: Any, file: Path) -> Booster:
+def xgboost_booster(xgboost: Any, file: Path, threads: int) -> Booster:
     """A model saved by `save_model`, as JSON or UBJSON."""
-    booster = xgboost.Booster(model_file=str(file))
+    booster = xgboost.Booster({"nthread": threads}, model_file=str(file))
     learner = json.loads(booster.save_config())["learner"]
     objective = learner["objective"]["name"]
     if objective == "multi:softmax":  # the same trees; this objective alone hides the probabilities
@@ -73,22 +74,18 @@ def xgboost_booster(xgboost: Any, file: Path) -> Booster:
         classes,
         "float32",
         "xgboost",
-        _xgboost_categories(booster),
+        _xgboost_texts(booster),
     )
 
 
-def _xgboost_score(xgboost: Any, booster: Any, *, linear: bool) -> Callable[[Array, int], Array]:
+def _xgboost_score(xgboost: Any, booster: Any, *, linear: bool) -> Callable[[Array], Array]:
     best = booster.attr("best_iteration")  # early stopping: the trees after it are not used, as in XGBClassifier
     trees = (0, 0 if best is None else int(best) + 1)
     # XGBoost promises that `inplace_predict` is safe in several threads, and only that; it has none for linear models.
     one_at_a_time: AbstractContextManager[Any] = threading.Lock() if linear else nullcontext()
-    set_threads: list[int] = []
 
-    def score(rows: Array, threads: int) -> Array:
+    def score(rows: Array) -> Array:
         with one_at_a_time:
-            if set_threads != [threads]:
-                booster.set_param({"nthread": threads})
-                set_threads[:] = [threads]
             if not linear:
                 return np.asarray(booster.inplace_predict(rows, iteration_range=trees))
             matrix = xgboost.DMatrix(rows, feature_names=booster.feature_names)
@@ -97,14 +94,24 @@ def _xgboost_score(xgboost: Any, booster: Any, *, linear: bool) -> Callable[[Arr
     return score
 
 
-def _xgboost_categories(booster: Any) -> Categories:
-    """The texts of the categorical columns; numbers that stand for categories stay numbers."""
+def categories_of(estimator: Any) -> Texts:
+    """The columns of a booster, in either library and in their classes for scikit-learn, that hold pandas categories.
+
+    Of categories that are numbers the column stays one of numbers.
+    """
+    if isinstance(estimator, Booster):
+        return estimator.texts
+    if hasattr(estimator, "get_booster"):
+        return _xgboost_texts(estimator.get_booster())
+    return _lightgbm_texts(estimator.booster_) if hasattr(estimator, "booster_") else {}
+
+
+def _xgboost_texts(booster: Any) -> Texts:
     if "c" not in (booster.feature_types or ()):
         return {}
     model = json.loads(bytes(booster.save_raw("json")))["learner"]["gradient_booster"]["model"]
     encoded = (model.get("cats") or {}).get("enc") or []
-    texts = {name: _texts(entry) for name, entry in zip(booster.feature_names or (), encoded, strict=False)}
-    return {name: values for name, values in texts.items() if values}
+    return {place: texts for place, entry in enumerate(encoded) if (texts := _texts(entry))}
 
 
 def _texts(entry: Mapping[str, Any]) -> tuple[str, ...]:
@@ -115,7 +122,7 @@ def _texts(entry: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(whole[start:end].decode() for start, end in pairwise(entry["offsets"]))
 
 
-def lightgbm_booster(lightgbm: Any, file: Path) -> Booster:
+def lightgbm_booster(lightgbm: Any, file: Path, threads: int) -> Booster:
     """A model saved by `save_model`, as text."""
     booster = lightgbm.Booster(model_file=str(file), params={"verbosity": -1})
     facts = booster.dump_model(num_iteration=1)
@@ -123,7 +130,7 @@ def lightgbm_booster(lightgbm: Any, file: Path) -> Booster:
     unnamed = names == tuple(f"Column_{place}" for place in range(len(names)))
     probable = str(facts.get("objective", "")).split(" ")[0] in PROBABLE_LIGHTGBM
 
-    def score(rows: Array, threads: int) -> Array:  # takes a shared lock inside: safe in several threads
+    def score(rows: Array) -> Array:  # takes a shared lock inside: safe in several threads
         return np.asarray(booster.predict(rows, num_threads=threads))
 
     return Booster(
@@ -133,19 +140,25 @@ def lightgbm_booster(lightgbm: Any, file: Path) -> Booster:
         max(2, int(facts["num_class"])) if probable else None,
         "float64",
         "lightgbm",
-        _lightgbm_categories(file, names, booster.pandas_categorical or ()),
+        _lightgbm_texts(booster),
     )
 
 
-def _lightgbm_categories(file: Path, names: Sequence[str], pandas_categories: Sequence[Sequence[Any]]) -> Categories:
-    """The texts of the columns that were pandas categories, which the file lists in the order of the columns.
+def _lightgbm_texts(booster: Any) -> Texts:
+    """The columns that were pandas categories, which the model lists in their order.
 
-    Which columns they are stands in ``feature_infos``: ``[low:high]`` for numbers, ``0:2:1`` for categories.
+    Which columns they are stands in ``feature_infos``: ``[low:high]`` for numbers, ``0:2:1`` for categories, and
+    ``none`` for a column of either kind that is not used.
     """
-    if not pandas_categories:
+    known = booster.pandas_categorical or ()
+    if not known:
         return {}
-    with file.open(encoding="utf-8") as lines:
-        infos = next(line for line in lines if line.startswith("feature_infos=")).strip().partition("=")[2].split(" ")
+    lines = booster.model_to_string(num_iteration=1).splitlines()
+    infos = next(line for line in lines if line.startswith("feature_infos=")).partition("=")[2].split(" ")
     places = [place for place, info in enumerate(infos) if not info.startswith(("[", "none"))]
-    found = zip(places, pandas_categories, strict=False)
-    return {names[at]: tuple(values) for at, values in found if all(isinstance(value, str) for value in values)}
+    if len(places) < len(known):
+        places = [place for place, info in enumerate(infos) if not info.startswith("[")]
+    if len(places) != len(known):
+        return {}
+    found = zip(places, known, strict=True)
+    return {place: tuple(values) for place, values in found if all(isinstance(value, str) for value in values)}

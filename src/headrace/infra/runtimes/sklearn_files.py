@@ -40,11 +40,12 @@ class Artefact:
     warnings: tuple[str, ...] = ()
 
 
-def read(path: Path, *, trust: bool) -> Artefact:
+def read(path: Path, *, trust: bool, threads: int) -> Artefact:
     """The estimator in the file at *path*, or in the folder there when it holds a single one.
 
     Raises InvalidConfig for a format that can run code (pickle, or types that skops does not know to be harmless)
-    without *trust*, and for what cannot be read. Warnings of the libraries become those of the artefact.
+    without *trust*, and for what cannot be read. Warnings of the libraries become those of the artefact. A booster in
+    a native format uses *threads*.
     """
     file = _file(path)
     kind = _format(file)
@@ -52,7 +53,7 @@ def read(path: Path, *, trust: bool) -> Artefact:
     try:
         with _READING, warnings.catch_warnings(record=True) as seen:
             warnings.simplefilter("always")
-            artefact = reader(file, trust)
+            artefact = reader(file, trust, threads)
     except EngineError:
         raise
     except Exception as error:  # what a damaged file does to a library has no common type
@@ -97,7 +98,7 @@ def _from_content(head: bytes) -> str | None:
     return "pickle" if head.startswith(b"\x80") else None
 
 
-def _skops(file: Path, trust: bool) -> Artefact:
+def _skops(file: Path, trust: bool, threads: int) -> Artefact:
     framework("sklearn", extra=EXTRA)
     skops = framework("skops.io", extra=EXTRA)
     strange = sorted(skops.get_untrusted_types(file=file))
@@ -106,23 +107,23 @@ def _skops(file: Path, trust: bool) -> Artefact:
     return Artefact(skops.load(file, trusted=strange), "sklearn_skops")
 
 
-def _pickle(file: Path, trust: bool) -> Artefact:
+def _pickle(file: Path, trust: bool, threads: int) -> Artefact:
     if not trust:
         raise InvalidConfig(f"a pickle can run any code when it is read; {_way_out()}, or save it with skops")
     framework("sklearn", extra=EXTRA)
     return Artefact(framework("joblib", extra=EXTRA).load(file), "sklearn_pickle")
 
 
-def _xgboost(file: Path, trust: bool) -> Artefact:
+def _xgboost(file: Path, trust: bool, threads: int) -> Artefact:
     form = "json" if file.suffix.lower() == ".json" else "ubj"
-    return Artefact(xgboost_booster(framework("xgboost", extra=EXTRA), file), f"xgboost_{form}")
+    return Artefact(xgboost_booster(framework("xgboost", extra=EXTRA), file, threads), f"xgboost_{form}")
 
 
-def _lightgbm(file: Path, trust: bool) -> Artefact:
-    return Artefact(lightgbm_booster(framework("lightgbm", extra=EXTRA), file), "lightgbm_text")
+def _lightgbm(file: Path, trust: bool, threads: int) -> Artefact:
+    return Artefact(lightgbm_booster(framework("lightgbm", extra=EXTRA), file, threads), "lightgbm_text")
 
 
-READERS: Final[Mapping[str, Callable[[Path, bool], Artefact]]] = {
+READERS: Final[Mapping[str, Callable[[Path, bool, int], Artefact]]] = {
     "skops": _skops,
     "pickle": _pickle,
     "xgboost": _xgboost,

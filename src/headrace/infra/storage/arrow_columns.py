@@ -75,10 +75,20 @@ def _whole(values: Any, arrow: Any) -> Column:
     elif types.is_list(kind) or types.is_large_list(kind):
         return _lists(values, arrow)
     elif types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind):
-        array: Array = values.to_numpy(zero_copy_only=False)
-        return array
+        return _view(values, arrow)
     rows: list[Any] = values.to_pylist()
     return rows
+
+
+def _view(values: Any, arrow: Any) -> Array:
+    """Numbers without nulls as a view of Arrow's memory, booleans a byte each. `to_numpy` would import pandas."""
+    if arrow.types.is_boolean(values.type):
+        return _view(values.cast(arrow.uint8()), arrow).view(np.bool_)
+    dtype = np.dtype(values.type.to_pandas_dtype())
+    data = values.buffers()[1]
+    if data is None:
+        return np.empty(0, dtype)
+    return np.frombuffer(data, dtype, len(values), values.offset * dtype.itemsize)
 
 
 def _lists(values: Any, arrow: Any) -> Column:
@@ -88,7 +98,7 @@ def _lists(values: Any, arrow: Any) -> Column:
     if not isinstance(inner, np.ndarray):
         rows: list[Any] = values.to_pylist()
         return rows
-    offsets = values.offsets.to_numpy() - values.offsets[0].as_py()
+    offsets = _view(values.offsets, arrow) - values.offsets[0].as_py()
     lengths = np.diff(offsets)
     if len(lengths) and (lengths == lengths[0]).all():
         return inner.reshape(len(values), int(lengths[0]), *inner.shape[1:])
@@ -96,9 +106,9 @@ def _lists(values: Any, arrow: Any) -> Column:
 
 
 def _with_nulls(values: Any, spec: TensorSpec, arrow: Any) -> tuple[Column, Problems]:
-    missing = np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False))
+    missing = np.flatnonzero(_view(values.is_null(), arrow))
     if arrow.types.is_floating(values.type) and spec.optional and spec.default is None:
-        return values.to_numpy(zero_copy_only=False), {}  # NaN, which steps that fill gaps know as well
+        return _view(values.fill_null(np.nan), arrow), {}  # NaN, which steps that fill gaps know as well
     rows = values.to_pylist()
     if spec.optional:
         return [spec.default if row is None else row for row in rows], {}
@@ -112,7 +122,7 @@ def _with_nulls(values: Any, spec: TensorSpec, arrow: Any) -> tuple[Column, Prob
     return [filler if row is None else row for row in rows], problems
 
 
-def type_of(name: str, column: Values, spec: TensorSpec | None, arrow: Any) -> Any:
+def type_of(column: Values, spec: TensorSpec | None, arrow: Any) -> Any:
     """The Arrow type of a column of answers, from its spec and its first rows; None for what is stored as JSON.
 
     Arrays have a fixed-size list for each axis that the spec does not leave free; texts, bytes and single values
@@ -164,11 +174,19 @@ def to_arrow(name: str, column: Values, kind: Any, arrow: Any) -> Any:
 
 def _from_array(column: Array, kind: Any, arrow: Any) -> Any:
     if column.ndim == 1:
-        return arrow.array(column, kind)
+        given = numbers(column, arrow)
+        return given if given.type == kind else given.cast(kind)
     if arrow.types.is_fixed_size_list(kind) and kind.list_size == column.shape[1]:
         inner = _from_array(column.reshape(-1, *column.shape[2:]), kind.value_type, arrow)
         return arrow.FixedSizeListArray.from_arrays(inner, type=kind)
     return arrow.array(column.tolist(), kind)
+
+
+def numbers(column: Array, arrow: Any) -> Any:
+    """A column of numbers as Arrow sees them, in the memory where they are. `pyarrow.array` would import pandas."""
+    kind = arrow.from_numpy_dtype(column.dtype)
+    data = np.packbits(column, bitorder="little") if column.dtype.kind == "b" else column
+    return arrow.Array.from_buffers(kind, len(column), [None, arrow.py_buffer(data)], 0)
 
 
 def _for_arrow(rows: list[Any]) -> list[Any]:

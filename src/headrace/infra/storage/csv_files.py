@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from headrace.domain.batch import pick_rows
 from headrace.domain.errors import InvalidInput
@@ -36,7 +36,11 @@ class CsvTable:
         # The limit is the module's, not the reader's; a raised one harms nobody.
         csv.field_size_limit(max(csv.field_size_limit(), LARGEST_CELL))
         self._reader = csv.reader(self._source.text(), strict=True)
-        self.columns: Sequence[str] = self._header()
+        try:
+            self.columns: Sequence[str] = self._header()
+        except BaseException:
+            self.close()
+            raise
 
     def _header(self) -> Cells:
         with self._source.errors():
@@ -179,9 +183,15 @@ class CsvSink(TextSink):
         for name, column in kept.items():
             texts = csv_texts(column)
             cells[name] = texts if picks is None else [texts[row] for row in picks]
-        self._write(zip(*(cells[name] for name in self._names), strict=True))
+        self._write(list(zip(*(cells[name] for name in self._names), strict=True)))
 
-    def _write(self, rows: Any) -> None:
-        text = io.StringIO(newline="")
-        csv.writer(text, lineterminator="\n").writerows(rows)
-        self.append(text.getvalue())
+    def _write(self, rows: Sequence[Sequence[str]]) -> None:
+        text = _csv(rows, csv.QUOTE_MINIMAL)
+        # Python's writer leaves a lone carriage return unquoted where lines end in a line feed.
+        self.append(_csv(rows, csv.QUOTE_ALL) if "\r" in text else text)
+
+
+def _csv(rows: Sequence[Sequence[str]], quoting: Literal[0, 1]) -> str:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n", quoting=quoting).writerows(rows)
+    return text.getvalue()

@@ -97,7 +97,7 @@ class ParquetTable:
             for position, problem in problems.items():
                 wrong.setdefault(position, f"column {one.column!r} {problem}")
         numbers: Sequence[int] = range(first, first + batch.num_rows)
-        read = min(1.0, (first - 1 + batch.num_rows) / max(1, self.rows or 0))
+        read = min(1.0, (first - 1 + batch.num_rows) / self.rows) if self.rows else 1.0
         unreadable: dict[int, Unreadable] = {}
         if wrong:
             row = _originals(batch)
@@ -105,7 +105,7 @@ class ParquetTable:
             good = [position for position in range(batch.num_rows) if position not in wrong]
             columns = {name: pick_rows(column, good) for name, column in columns.items()}
             numbers = [numbers[position] for position in good]
-            batch = batch.take(self._arrow.array(good, self._arrow.int64()))
+            batch = batch.take(arrow_columns.numbers(np.array(good, np.int64), self._arrow))
         return Chunk(numbers, columns, {name: batch.column(name) for name in keep}, _originals(batch), unreadable, read)
 
     def close(self) -> None:
@@ -162,14 +162,14 @@ class ParquetSink:
         if picks is None:
             return column
         if isinstance(column, self._arrow.Array):
-            taken: Values = column.take(self._arrow.array(picks, self._arrow.int64()))
+            taken: Values = column.take(arrow_columns.numbers(np.array(picks, np.int64), self._arrow))
             return taken
         return pick_rows(column, picks) if isinstance(column, np.ndarray | list) else [column[row] for row in picks]
 
     def _settle(self, columns: Mapping[str, Values]) -> None:
         """Choose the types, by the first rows that there are."""
         for name, spec in self._specs.items():
-            self._types[name] = arrow_columns.type_of(name, columns[name], spec, self._arrow)
+            self._types[name] = arrow_columns.type_of(columns[name], spec, self._arrow)
 
     def _flush(self) -> None:
         with storage_errors(self._path, "written"):

@@ -25,12 +25,16 @@ class TextSource:
         self.path = path
         with storage_errors(path, "read"):
             self._raw = path.open("rb", buffering=BLOCK)
-            self._size = max(1, path.stat().st_size)
+            self._size = path.stat().st_size
         unpacked = gzip.GzipFile(fileobj=self._raw) if path.suffix == ".gz" else self._raw
         self.bytes: IO[bytes] = cast(IO[bytes], unpacked)
-        with self.errors():
-            start = self.bytes.read(len(codecs.BOM_UTF8))
-            self.bytes.seek(len(start) if start == codecs.BOM_UTF8 else 0)
+        try:
+            with self.errors():
+                start = self.bytes.read(len(codecs.BOM_UTF8))
+                self.bytes.seek(len(start) if start == codecs.BOM_UTF8 else 0)
+        except BaseException:
+            self.close()
+            raise
 
     def text(self) -> io.TextIOWrapper:
         """The content as text with its own line ends; bytes that are no UTF-8 become lone surrogates."""
@@ -42,7 +46,7 @@ class TextSource:
 
     def read(self) -> float:
         """The part of the file that has been read, from 0 to 1."""
-        return min(1.0, self._raw.tell() / self._size)
+        return min(1.0, self._raw.tell() / self._size) if self._size else 1.0
 
     @contextmanager
     def errors(self) -> Iterator[None]:

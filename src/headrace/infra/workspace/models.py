@@ -60,6 +60,8 @@ class ModelCheck:
             remarks.add(
                 spec, "sha256", f"found {len(spec.sha256)} characters, wanted the 64 hexadecimal digits of a SHA-256"
             )
+        if spec.isolation == "process":
+            remarks.add(spec, "isolation", "found 'process', which is not available in this version, wanted 'thread'")
         _columns(spec.input_spec, remarks.within("input_spec"))
         _columns(spec.output_spec, remarks.within("output_spec"))
 

@@ -1,0 +1,51 @@
+"""How does an answer leave in pieces? As server-sent events, begun with the first one."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from headrace.adapters.http.call import Call, ClientLeft, HeaderList
+from headrace.adapters.http.rendering import to_json
+
+STALL_S: Final = 30.0
+"""How long a client may read nothing; the stream then ends, since what writes it holds a place meanwhile."""
+DONE: Final = b"data: [DONE]\n\n"
+
+
+class EventStream:
+    """The answer to *call* as events. Nothing is sent before the first, so that a failure until then has its status."""
+
+    def __init__(self, call: Call, stall_s: float = STALL_S) -> None:
+        self._call = call
+        self._stall_s = stall_s
+
+    async def send(self, content: Any) -> None:
+        """One event with *content* as JSON. Raises ClientLeft for a client that has long stopped reading."""
+        await self._write(b"data: " + to_json(content) + b"\n\n", more=True)
+
+    async def end(self, last: bytes = b"") -> None:
+        """End the answer after *last*."""
+        await self._write(last, more=False)
+        self._call.answered = True
+
+    async def _write(self, body: bytes, *, more: bool) -> None:
+        try:
+            async with asyncio.timeout(self._stall_s):
+                if not self._call.started:
+                    await self._start()
+                await self._call.send({"type": "http.response.body", "body": body, "more_body": more})
+        except TimeoutError:
+            raise ClientLeft from None
+
+    async def _start(self) -> None:
+        call = self._call
+        headers: HeaderList = [
+            (b"content-type", b"text/event-stream; charset=utf-8"),
+            (b"cache-control", b"no-cache"),
+            (b"x-accel-buffering", b"no"),  # proxies must not wait until there is more
+            (b"x-request-id", call.request_id.encode("ascii")),
+        ]
+        call.add_common(headers)
+        call.started = True
+        await call.send({"type": "http.response.start", "status": 200, "headers": headers})

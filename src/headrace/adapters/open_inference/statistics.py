@@ -1,0 +1,65 @@
+"""What has a pipeline done so far, in the terms of the protocol's statistics extension?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from headrace.domain.registry import PipelineRef
+from headrace.services.measures import Histogram, Measures
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """How often something happened, and how long it took altogether."""
+
+    count: int = 0
+    ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """One version's figures since it was first served.
+
+    *success* and *fail* count requests, *queue* and *compute_…* batches (the queue's time is that of the oldest
+    request), *inference_count* rows and *execution_count* batches; of cache lookups the time is not measured.
+    """
+
+    success: Duration
+    fail: Duration
+    queue: Duration
+    compute_input: Duration
+    compute_infer: Duration
+    compute_output: Duration
+    cache_hit: Duration
+    cache_miss: Duration
+    inference_count: int
+    execution_count: int
+
+
+def statistics_of(measures: Measures, ref: PipelineRef) -> Statistics:
+    """The figures of *ref*, of all doors and speeds; copies to a shadow are its own requests."""
+    answered = [(code, seen) for (one, _, _, code), seen in measures.requests.items() if one == ref]
+    sizes = measures.batch_sizes.get(ref)
+    return Statistics(
+        success=_total(seen for code, seen in answered if code == "ok"),
+        fail=_total(seen for code, seen in answered if code != "ok"),
+        queue=_phase(measures, ref, "queue"),
+        compute_input=_phase(measures, ref, "preprocess"),
+        compute_infer=_phase(measures, ref, "infer"),
+        compute_output=_phase(measures, ref, "postprocess"),
+        cache_hit=Duration(measures.cache.get((ref, "hit"), 0)),
+        cache_miss=Duration(measures.cache.get((ref, "miss"), 0)),
+        inference_count=int(sizes.sum) if sizes else 0,
+        execution_count=sum(sizes.counts) if sizes else 0,
+    )
+
+
+def _phase(measures: Measures, ref: PipelineRef, phase: str) -> Duration:
+    seen = measures.phases.get((ref, phase))
+    return _total([seen] if seen else [])
+
+
+def _total(histograms: Iterable[Histogram]) -> Duration:
+    found = list(histograms)
+    return Duration(sum(sum(one.counts) for one in found), round(sum(one.sum for one in found) * 1e9))

@@ -1,0 +1,279 @@
+"""Answers in chunks: from plain and from asynchronous generators, and what happens to those that nobody reads on."""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from headrace.domain.errors import DeadlineExceeded, InvalidInput, InvalidRequest, ModelFailure, NotReady, Overloaded
+from headrace.domain.routing import Asked, Router
+from headrace.domain.step import step
+from headrace.domain.tensors import TensorSpec
+from headrace.services import engine as engine_module
+from headrace.services.engine import Engine
+from headrace.services.inference import Inference
+from tests.services.pipelines import DOUBLE, Held, batching, pipeline, request, turns, x
+
+Chunks = Callable[[Any], Any]
+
+
+class Writer(Held):
+    """Generates with a function of its inputs; its generator says when it has ended."""
+
+    def __init__(self, chunks: Chunks) -> None:
+        super().__init__(gives={"y": TensorSpec("string", (-1,), "y")})
+        self.chunks = chunks
+        self.ended = threading.Event()
+
+    def generate(self, inputs: Any, deadline: float | None) -> Any:
+        return self.chunks(inputs)
+
+
+def counting(model: Writer | None = None, to: int = 3) -> Writer:
+    def chunks(inputs: Any) -> Iterator[Any]:
+        try:
+            for n in range(to):
+                yield {"y": [f"{inputs['x'][0]:.0f}.{n}"]}
+        finally:
+            made.ended.set()
+
+    made = Writer(chunks)
+    return made
+
+
+def counting_asynchronously(to: int = 3) -> Writer:
+    async def chunks(inputs: Any) -> AsyncIterator[Any]:
+        try:
+            for n in range(to):
+                await asyncio.sleep(0)
+                yield {"y": [f"{inputs['x'][0]:.0f}.{n}"]}
+        finally:
+            made.ended.set()
+
+    made = Writer(chunks)
+    return made
+
+
+KINDS = pytest.mark.parametrize("make", [counting, counting_asynchronously])
+
+
+async def read(engine: Engine, value: Any = 7, **context: Any) -> list[Any]:
+    return [row["y"] async for row in engine.generate(DOUBLE, x(value), request(**context))]
+
+
+@KINDS
+async def test_an_answer_comes_in_chunks_each_through_the_postprocessing(
+    engine: Engine, make: Callable[[], Writer]
+) -> None:
+    @step(per="row", writes=["x"])
+    def one_more(x: Any) -> Any:
+        return x + 1
+
+    @step(per="row", writes=["y"])
+    def loud(y: str) -> str:
+        return y + "!"
+
+    await engine.add(pipeline(make(), before=[one_more], after=[loud]))
+
+    assert await read(engine) == ["8.0!", "8.1!", "8.2!"]
+
+
+@KINDS
+async def test_who_stops_reading_ends_the_generator_and_frees_everything(
+    engine: Engine, make: Callable[..., Writer]
+) -> None:
+    model = make(to=10**9)
+    await engine.add(pipeline(model))
+
+    async with aclosing(engine.generate(DOUBLE, x(7), request())) as rows:
+        assert (await anext(rows))["y"] == "7.0"
+    await engine.remove(DOUBLE)
+
+    assert await asyncio.to_thread(model.ended.wait, 5)
+    await engine.close(5)
+    assert model.closed == 1
+
+
+@KINDS
+async def test_a_reader_that_is_cancelled_ends_the_generator_too(engine: Engine, make: Callable[..., Writer]) -> None:
+    model = make(to=10**9)
+    await engine.add(pipeline(model))
+    begun = asyncio.Event()
+
+    async def read_for_ever() -> None:
+        async for _ in engine.generate(DOUBLE, x(7), request()):
+            begun.set()
+
+    reader = asyncio.ensure_future(read_for_ever())
+    await begun.wait()
+
+    reader.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reader
+
+    assert await asyncio.to_thread(model.ended.wait, 5)
+
+
+async def test_a_model_is_not_closed_while_its_generator_is_in_a_thread(engine: Engine) -> None:
+    inside, go = threading.Event(), threading.Event()
+    closed_inside = []
+
+    def chunks(inputs: Any) -> Iterator[Any]:
+        yield {"y": ["first"]}
+        inside.set()
+        go.wait(5)
+        closed_inside.append(model.closed)
+        yield {"y": ["second"]}
+
+    model = Writer(chunks)
+    await engine.add(pipeline(model))
+    reader = asyncio.ensure_future(read(engine))
+    assert await asyncio.to_thread(inside.wait, 5)
+
+    reader.cancel()
+    await engine.remove(DOUBLE)
+    await turns(50)
+    go.set()
+    await asyncio.gather(reader, return_exceptions=True)
+    await engine.close(5)
+
+    assert closed_inside == [0]
+    assert model.closed == 1
+
+
+async def test_a_deadline_is_kept_though_the_thread_is_in_the_model(engine: Engine) -> None:
+    go = threading.Event()
+
+    def chunks(inputs: Any) -> Iterator[Any]:
+        go.wait(5)
+        yield {"y": ["late"]}
+
+    await engine.add(pipeline(Writer(chunks)))
+
+    with pytest.raises(DeadlineExceeded):
+        await read(engine, deadline=time.monotonic() + 0.02)
+    go.set()
+
+
+async def test_a_deadline_ends_an_asynchronous_generator(engine: Engine) -> None:
+    async def chunks(inputs: Any) -> AsyncIterator[Any]:
+        yield {"y": ["first"]}
+        try:
+            await asyncio.Event().wait()
+        finally:
+            model.ended.set()
+
+    model = Writer(chunks)
+    await engine.add(pipeline(model))
+
+    with pytest.raises(DeadlineExceeded):
+        await read(engine, deadline=time.monotonic() + 0.2)
+
+    assert await asyncio.to_thread(model.ended.wait, 5)
+
+
+@pytest.mark.parametrize("chunk", [{}, {"y": []}, {"y": ["a", "b"]}, {"y": "a"}, None, {"z": ["a"]}])
+async def test_a_chunk_that_is_not_what_was_promised_is_the_models_failure(engine: Engine, chunk: Any) -> None:
+    await engine.add(pipeline(Writer(lambda inputs: iter([chunk]))))
+
+    with pytest.raises(ModelFailure):
+        await read(engine)
+
+
+async def test_whatever_a_generator_raises_has_a_meaning(engine: Engine) -> None:
+    def chunks(inputs: Any) -> Iterator[Any]:
+        yield {"y": ["first"]}
+        raise RuntimeError("the graphics card is on fire")
+
+    await engine.add(pipeline(Writer(chunks)))
+
+    with pytest.raises(ModelFailure, match="on fire"):
+        await read(engine)
+
+
+async def test_a_value_that_does_not_fit_never_reaches_the_generator(engine: Engine) -> None:
+    model = counting()
+    await engine.add(pipeline(model))
+
+    with pytest.raises(InvalidInput):
+        await read(engine, "seven")
+
+    assert not model.ended.is_set()
+
+
+async def test_one_answer_is_generated_for_one_row(engine: Engine) -> None:
+    await engine.add(pipeline(counting()))
+
+    with pytest.raises(InvalidInput, match="one row"):
+        await anext(engine.generate(DOUBLE, x(1, 2), request()))
+
+
+async def test_a_model_that_does_not_generate_says_so(engine: Engine) -> None:
+    await engine.add(pipeline(Held()))
+
+    with pytest.raises(InvalidRequest, match="does not generate"):
+        await read(engine)
+
+
+async def test_more_answers_than_allowed_are_refused_at_once_and_places_come_back(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "GENERATIONS", 2)
+    await engine.add(pipeline(counting()))
+    started = [engine.generate(DOUBLE, x(n), request()) for n in range(2)]
+    for rows in started:
+        await anext(rows)
+
+    with pytest.raises(Overloaded):
+        await read(engine)
+    for rows in started:
+        await rows.aclose()
+    while engine._generating:
+        await asyncio.sleep(0)
+
+    assert len(await read(engine)) == 3
+
+
+async def test_many_generations_at_once_each_get_their_own(engine: Engine) -> None:
+    await engine.add(pipeline(counting(to=20), batching=batching(max_queue=1)))
+
+    answers = await asyncio.gather(*(read(engine, n) for n in range(30)))
+
+    assert answers == [[f"{n}.{m}" for m in range(20)] for n in range(30)]
+
+
+async def test_the_use_case_closes_what_its_reader_leaves(engine: Engine) -> None:
+    model = counting(to=10**9)
+    await engine.add(pipeline(model))
+    inference = Inference(engine, Router(engine.registry))
+    context = request()
+
+    async with aclosing(inference.generate(Asked("double"), x(7), context)) as rows:
+        await anext(rows)
+        under_way = inference.in_flight
+
+    assert await asyncio.to_thread(model.ended.wait, 5)
+    assert (under_way, inference.in_flight) == (1, 0)
+    assert context.deadline is None
+
+
+async def test_a_closing_engine_starts_no_new_slices_of_a_job(engine: Engine) -> None:
+    from headrace.domain.batch import Batch
+
+    model = Held().hold()
+    await engine.add(pipeline(model, batching=batching(max_size=1)))
+    job = asyncio.ensure_future(engine.run(DOUBLE, Batch({"x": [1, 2]}), request(mode="job")))
+    await model.entered()
+
+    closing = asyncio.ensure_future(engine.close(5))
+    await turns()
+    model.release()
+
+    with pytest.raises(NotReady):
+        await job
+    await closing
+    assert model.calls == [1]

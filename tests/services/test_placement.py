@@ -1,0 +1,76 @@
+"""What is learned from how long batches took."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.services.placement import BULK_SLICE_S, Placement
+
+
+def learned(*batches: tuple[int, float], max_size: int | str = "auto") -> Placement:
+    placement = Placement(max_size)  # type: ignore[arg-type]
+    for rows, seconds in batches:
+        placement.observe(rows, seconds)
+    return placement
+
+
+def test_nothing_runs_inline_before_it_was_measured() -> None:
+    assert not Placement().inline(1)
+
+
+def test_the_cost_of_a_call_and_of_a_row_are_told_apart() -> None:
+    call, row = learned(*((n, 1e-3 + n * 1e-4) for n in (1, 4, 16, 32))).line()
+
+    assert call == pytest.approx(1e-3, rel=1e-6)
+    assert row == pytest.approx(1e-4, rel=1e-6)
+
+
+def test_a_fast_pipeline_runs_inline_and_a_slow_one_does_not() -> None:
+    assert learned((1, 20e-6), (32, 60e-6)).inline(32)
+    assert not learned((1, 2e-3), (32, 5e-3)).inline(1)
+
+
+def test_single_rows_alone_promise_nothing_about_large_batches() -> None:
+    placement = learned(*[(1, 50e-6)] * 20)
+
+    assert placement.inline(1)
+    assert not placement.inline(64)
+    assert learned(*[(1, 0.02)] * 20).bulk_rows() == 1
+
+
+def test_a_batch_of_no_rows_teaches_nothing() -> None:
+    assert not learned((0, 1e-6)).measured
+
+
+def test_a_slice_of_bulk_work_takes_about_its_time() -> None:
+    placement = learned(*((n, n * 1e-4) for n in (1, 50, 100, 200)))
+
+    assert placement.expected_s(placement.bulk_rows()) == pytest.approx(BULK_SLICE_S, rel=0.05)
+
+
+def test_a_call_that_is_slow_in_itself_still_gets_many_rows() -> None:
+    placement = learned(*((n, 0.03 + n * 1e-4) for n in (1, 50, 100, 200)))
+
+    assert placement.bulk_rows() == pytest.approx(300, abs=1)
+
+
+def test_slices_grow_step_by_step_whatever_small_batches_promise() -> None:
+    assert learned((1, 1e-3), (2, 1e-3)).bulk_rows() == 32
+    assert learned((1, 1e-3), (100, 1e-3)).bulk_rows() == 400
+
+
+def test_what_a_user_pins_holds() -> None:
+    assert learned((1, 1e-6), (32, 1e-6), max_size=7).largest() == 7
+    assert learned((1, 1e-6), (32, 1e-6), max_size=7).bulk_rows() == 7
+
+
+@given(st.lists(st.tuples(st.integers(0, 20_000), st.floats(0, 100)), max_size=30), st.integers(1, 20_000))
+def test_whatever_was_observed_every_size_is_positive_and_no_time_negative(
+    batches: list[tuple[int, float]], rows: int
+) -> None:
+    placement = learned(*batches)
+
+    assert placement.expected_s(rows) >= 0
+    assert placement.largest() >= 1
+    assert placement.bulk_rows() >= 1
+    assert set(placement.describe()) == {"call_ms", "row_ms", "inline", "largest_batch"}
