@@ -66,15 +66,11 @@ def _measured(chosen: argparse.Namespace, found: Sequence[Work], began: float) -
         paced = chosen.named or server.name in ALWAYS_PACED
         return [CELLS[name] for name in chosen.cells if paced or not CELLS[name].paced]
 
-    plan = Plan(found, [SERVERS[name] for name in chosen.peers], cells, chosen.seconds, not chosen.quick, _say)
+    plan = Plan(found, [SERVERS[name] for name in chosen.peers], cells, chosen.seconds, with_raw=not chosen.quick)
     record = None
     for record in measure(plan, chosen.rounds, began + chosen.minutes * 60):
         recording.save(record, chosen.seconds)
     return record
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
 
 
 def _list() -> None:

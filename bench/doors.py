@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from bench import grpc_messages
+
+PICTURE = (224, 224, 3)
 Row = list[float] | str
 
 
@@ -19,7 +23,8 @@ class Door:
     name: str
     encode: Callable[[Row], bytes]
     decode: Callable[[bytes], np.ndarray]
-    headers: tuple[tuple[str, str], ...] = (("Content-Type", "application/json"),)
+    headers: Callable[[bytes], Mapping[str, str]] = lambda body: {"Content-Type": "application/json"}
+    is_grpc: bool = False
 
 
 def _compact(value: Any) -> bytes:
@@ -56,7 +61,36 @@ def _v2(row: Row) -> bytes:
 
 
 def _numbers(row: list[float]) -> dict[str, Any]:
-    return {"datatype": "FP32", "shape": [1, len(row)], "data": row}
+    return {"datatype": "FP32", "shape": _shape(row), "data": row}
+
+
+def _shape(row: list[float]) -> list[int]:
+    """One row of numbers is a vector, or a picture where it is as long as one."""
+    return [1, *PICTURE] if len(row) == math.prod(PICTURE) else [1, len(row)]
+
+
+def _binary(row: Row) -> bytes:
+    if isinstance(row, str):
+        raise ValueError("the bench sends no text as binary tensors")
+    raw = np.asarray(row, "<f4").tobytes()
+    given = {"name": "x", "datatype": "FP32", "shape": _shape(row), "parameters": {"binary_data_size": len(raw)}}
+    return _compact({"inputs": [given], "parameters": {"binary_data_output": True}}) + raw
+
+
+def _header_length(body: bytes) -> int:
+    """Where the JSON at the beginning of *body* ends."""
+    return json.JSONDecoder().raw_decode(body.decode("latin-1"))[1]
+
+
+def _binary_headers(body: bytes) -> Mapping[str, str]:
+    return {
+        "Content-Type": "application/octet-stream",
+        "Inference-Header-Content-Length": str(_header_length(body)),
+    }
+
+
+def _of_binary(body: bytes) -> np.ndarray:
+    return np.frombuffer(body[_header_length(body) :], "<f4")
 
 
 def _of_v2(body: bytes) -> np.ndarray:
@@ -66,3 +100,5 @@ def _of_v2(body: bytes) -> np.ndarray:
 PLAIN = Door("plain", _plain, _of_plain)
 LISTED = Door("listed", _listed, _of_listed)
 V2 = Door("v2", _v2, _of_v2)
+GRPC = Door("grpc", _v2, grpc_messages.answer, is_grpc=True)
+V2_BINARY = Door("v2-binary", _binary, _of_binary, _binary_headers)

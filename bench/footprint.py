@@ -15,9 +15,11 @@ from pathlib import Path
 import psutil
 
 from bench import venvs
+from bench.asking import Asking
+from bench.cells import CELLS
 from bench.comparing import Spread
-from bench.load import LoadFailed, closed_loop
-from bench.measuring import LOGS, question
+from bench.load import LoadFailed
+from bench.measuring import LOGS
 from bench.running import free_port, running
 from bench.servers import SERVERS, Tuning
 from bench.tables import with_spread
@@ -40,12 +42,12 @@ def footprint(python: Path, tiny: Work) -> Footprint:
     """Start the bare process and the server once each. Raises NotServing."""
     bare = _bare(python, tiny)
     server = SERVERS["headrace"]
-    port, body = free_port(), server.door.encode(tiny.rows[0])
+    port, asking = free_port(), Asking(server, tiny)
     start = (server.command(python, tiny, port), server.environment(tiny, Tuning(), port))
-    with running(*start, port, question(server, tiny, body), log=LOGS / "footprint.log") as found:
+    with running(*start, port, asking.question(), log=LOGS / "footprint.log") as found:
         idle = found.memory_mb()
         try:
-            closed_loop(found.url, [body], dict(server.door.headers), connections=64, seconds=1)
+            asking.load(port, CELLS["c64"], rate=0.0, seconds=1)
         except LoadFailed as error:
             print(f"no load: {error}")
         return Footprint(bare, idle, found.memory_mb(), found.first_answer_s)

@@ -76,6 +76,17 @@ def given_rate(url: str, body: bytes, headers: Mapping[str, str], *, rate: float
         return parse_h2load_log(log.read_text(), seconds)
 
 
+def grpc_loop(url: str, message: bytes, *, connections: int, seconds: int) -> Load:
+    """Keep *connections* gRPC clients busy with one framed *message*. Raises LoadFailed as `closed_loop` does."""
+    with tempfile.TemporaryDirectory() as folder:
+        data, log = Path(folder) / "message", Path(folder) / "log"
+        data.write_bytes(message)
+        command = ["h2load", "-c", str(connections), "-t", "1", "-m", "1", "-D", str(seconds), "-d", str(data)]
+        headers = ["-H", "content-type: application/grpc", "-H", "te: trailers"]
+        _run([*command, *headers, f"--log-file={log}", url], seconds + 20)
+        return parse_h2load_log(log.read_text(), seconds)
+
+
 def lua_script(bodies: Sequence[bytes], headers: Mapping[str, str]) -> str:
     """The wrk script that posts *bodies*, one after the other when there are several."""
     lines = ['wrk.method = "POST"']

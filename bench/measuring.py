@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
 import psutil
 
 from bench import limits
+from bench.asking import Asking
 from bench.cells import RATE_SHARE, Cell
-from bench.load import Load, LoadFailed, closed_loop, given_rate
-from bench.running import NotServing, Question, Running, free_port, running
+from bench.load import Load, LoadFailed
+from bench.running import NotServing, Running, free_port, running
 from bench.servers import Server, Tuning
 from bench.venvs import ROOT, NotInstalled
 from bench.work import Work
@@ -66,16 +66,21 @@ class Record:
         return statistics.median(found) if found else None
 
 
+def aloud(line: str) -> None:
+    """Print *line* at once, also into a pipe."""
+    print(line, flush=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to measure: for each work, each server with its cells. *say* is told of every step."""
+    """What to measure: for each work, each server with its cells; *say* is told of every step."""
 
     works: Sequence[Work]
     servers: Sequence[Server]
     cells: Callable[[Work, Server], Sequence[Cell]]
     seconds: int
     with_raw: bool
-    say: Callable[[str], None]
+    say: Callable[[str], None] = aloud
 
 
 def measure(plan: Plan, rounds: int, until: float) -> Iterator[Record]:
@@ -112,81 +117,61 @@ def _installed(plan: Plan, record: Record) -> Mapping[str, Path]:
 def _round(plan: Plan, number: int, record: Record, pythons: Mapping[str, Path]) -> None:
     for work in plan.works:
         if plan.with_raw:
-            record.samples += [
-                Sample(number, work.name, RAW, cell, per_second) for cell, per_second in limits.raw(work.name).items()
-            ]
+            found = limits.raw(work.name)
+            record.samples += [Sample(number, work.name, RAW, cell, value) for cell, value in found.items()]
         # Another one begins each round, so that no server always follows the same one.
         turn = number % len(plan.servers)
         for server in [*plan.servers[turn:], *plan.servers[:turn]]:
             if server.name in pythons and (cells := plan.cells(work, server)):
-                _server(plan, number, record, server, pythons[server.name], work, cells)
+                _server(plan, record, Turn(number, Asking(server, work), pythons[server.name]), cells)
 
 
-def _server(
-    plan: Plan, number: int, record: Record, server: Server, python: Path, work: Work, cells: Sequence[Cell]
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One server with one work in one round."""
+
+    number: int
+    asking: Asking
+    python: Path
+
+
+def _server(plan: Plan, record: Record, turn: Turn, cells: Sequence[Cell]) -> None:
     """Measure *cells*, with a fresh start for each group of them that is tuned alike."""
+    server, work = turn.asking.server, turn.asking.work
     for tuning, alike in itertools.groupby(cells, lambda cell: server.tuning(work, cell)):
         try:
-            for sample in _cells(plan, number, record, server, python, work, tuning, list(alike)):
+            for sample in _cells(plan, record, turn, tuning, list(alike)):
                 record.samples.append(sample)
-                plan.say(_line(server, work, sample))
+                plan.say(_line(sample))
         except (NotServing, LoadFailed) as error:
-            record.failures[f"{server.name}, {work.name}"] = str(error)
-            plan.say(f"{server.title}, {work.name}: {error}")
+            record.failures[f"{server.title}, {work.name}"] = str(error)
+            plan.say(f"  {work.name:12} {server.name:14} {error}")
 
 
-def _cells(
-    plan: Plan, number: int, record: Record, server: Server, python: Path, work: Work, tuning: Tuning,
-    cells: Sequence[Cell],
-) -> Iterator[Sample]:  # fmt: skip
-    port = free_port()
-    bodies = [server.door.encode(row) for row in work.rows]
-    headers = dict(server.door.headers)
+def _cells(plan: Plan, record: Record, turn: Turn, tuning: Tuning, cells: Sequence[Cell]) -> Iterator[Sample]:
+    asking, port = turn.asking, free_port()
+    server, work = asking.server, asking.work
+    start = (server.command(turn.python, work, port), server.environment(work, tuning, port))
     log = LOGS / f"{server.name}-{work.name}.log"
-    start = (server.command(python, work, port), server.environment(work, tuning, port))
-    with running(*start, port, question(server, work, bodies[0]), log=log) as server_running:
-        url = server_running.url
-        closed_loop(url, bodies, headers, connections=max(cell.connections for cell in cells), seconds=1)  # warm-up
+    with running(*start, port, asking.question(), log=log) as found:
+        asking.load(port, _warm_up(cells), rate=0.0, seconds=1)
         for cell in cells:
-            rate = RATE_SHARE * (_maximum(record, server, work) or _probe(url, bodies, headers)) if cell.paced else 0.0
-            load = functools.partial(_load, url, bodies, headers, cell, rate, plan.seconds)
-            yield _watched(server_running, Sample(number, work.name, server.name, cell.name, 0.0, rate=rate), load)
+            rate = RATE_SHARE * (_maximum(record, asking) or _probe(asking, port)) if cell.paced else 0.0
+            load = functools.partial(asking.load, port, cell, rate=rate, seconds=plan.seconds)
+            yield _watched(found, Sample(turn.number, work.name, server.name, cell.name, 0.0, rate=rate), load)
 
 
-def question(server: Server, work: Work, body: bytes) -> Question:
-    """The first row, and how its answer is judged: against ONNX Runtime, or against itself for an echo."""
-    if server.echoes:
-        return Question(_path(server, work), body, dict(server.door.headers), lambda answer: answer == body)
-    expected = work.expected()
-
-    def is_right(answer: bytes) -> bool:
-        try:
-            found = server.door.decode(answer)
-        except (ValueError, KeyError, IndexError, TypeError):
-            return False
-        return found.shape == expected.shape and bool(np.allclose(found, expected, rtol=1e-4, atol=1e-5))
-
-    return Question(_path(server, work), body, dict(server.door.headers), is_right)
+def _warm_up(cells: Sequence[Cell]) -> Cell:
+    return Cell("warm-up", max(cell.connections for cell in cells))
 
 
-def _path(server: Server, work: Work) -> str:
-    return server.path.format(model=work.model)
-
-
-def _maximum(record: Record, server: Server, work: Work) -> float | None:
+def _maximum(record: Record, asking: Asking) -> float | None:
     """What 70 % is taken of: the server's own figure, and Headrace's for the echo that stands beside it."""
-    return record.maximum(work.name, "headrace" if server.echoes else server.name)
+    return record.maximum(asking.work.name, "headrace" if asking.server.echoes else asking.server.name)
 
 
-def _probe(url: str, bodies: Sequence[bytes], headers: Mapping[str, str]) -> float:
-    return closed_loop(url, bodies, headers, connections=64, seconds=1).per_second
-
-
-def _load(url: str, bodies: Sequence[bytes], headers: Mapping[str, str], cell: Cell, rate: float, seconds: int) -> Load:
-    if cell.paced:
-        return given_rate(url, bodies[0], headers, rate=rate, seconds=seconds)
-    return closed_loop(url, bodies, headers, connections=cell.connections, seconds=seconds)
+def _probe(asking: Asking, port: int) -> float:
+    return asking.load(port, Cell("probe", 64), rate=0.0, seconds=1).per_second
 
 
 def _watched(server: Running, sample: Sample, load: Callable[[], Load]) -> Sample:
@@ -220,10 +205,10 @@ def _children_s() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _line(server: Server, work: Work, sample: Sample) -> str:
+def _line(sample: Sample) -> str:
     pace = f" of {sample.rate:.0f} asked" if sample.rate else ""
     failed = f"  {sample.errors} failed" if sample.errors else ""
     return (
-        f"  {work.name:12} {server.name:14} {sample.cell:5} {sample.per_second:9.0f}/s{pace}"
+        f"  {sample.work:12} {sample.server:14} {sample.cell:5} {sample.per_second:9.0f}/s{pace}"
         f"  p50 {sample.p50_ms:.2f} ms  p99 {sample.p99_ms:.1f} ms{failed}"
     )

@@ -58,7 +58,7 @@ def _present(run: Run, work: str) -> list[str]:
 
 def _speeds(run: Run, work: str) -> str:
     cells = [cell for cell in LOOPS if any(run.of(work, name, cell) for name in _present(run, work))]
-    head = ["server", *(f"{CELLS[cell].connections} clients, answers/s, p50 / p99 ms" for cell in cells)]
+    head = ["server", *(f"{_clients(cell)}: answers/s, p50 / p99 ms" for cell in cells)]
     rows = [
         [SERVERS[name].title, *(_speed(run, work, name, cell) for cell in cells), *_costs(run, work, name, cells)]
         for name in _present(run, work)
@@ -83,6 +83,11 @@ def _costs(run: Run, work: str, name: str, cells: Sequence[str]) -> list[str]:
     return [*("-" if one is None else number(one.median) for one in medians), str(failed)]
 
 
+def _clients(cell: str) -> str:
+    count = CELLS[cell].connections
+    return "1 client" if count == 1 else f"{count} clients"
+
+
 def _ratios(run: Run, work: str) -> str:
     """Headrace beside each of the others: pairs of the same round."""
     others = [name for name in _present(run, work) if name != OURS]
@@ -94,7 +99,7 @@ def _ratios(run: Run, work: str) -> str:
         found = [ratio(speeds(run, work, OURS, loop), speeds(run, work, RAW, cell)) for loop in LOOPS]
         rows.append([f"raw ONNX Runtime, {cell.replace('-', ' ')}", *map(with_spread, found)])
     rows = [row for row in rows if set(row[1:]) != {"-"}]
-    head = ["Headrace compared with", *(f"{CELLS[cell].connections} clients" for cell in LOOPS)]
+    head = ["Headrace compared with", *map(_clients, LOOPS)]
     return table(head, rows)
 
 

@@ -18,27 +18,30 @@ import psutil
 START_S = 60.0
 STOP_S = 10.0
 POLL_S = 0.01
+NEVER_RIGHT = frozenset({401, 403, 405, 413, 415, 422})  # not 400: MLServer says it while it loads a model
 
 
 class NotServing(Exception):
     """A server did not come up, or its first answer was wrong; the message quotes the end of its log."""
 
 
+class NotReady(Exception):
+    """A server answers, but not with an answer yet."""
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a server is asked first, and whether an answer is right."""
+    """How a server on a port is asked first (NotReady or OSError while it starts), and whether an answer is right."""
 
-    path: str
-    body: bytes
-    headers: Mapping[str, str]
+    ask: Callable[[int], bytes]
     is_right: Callable[[bytes], bool]
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A server that answered right: its address, its process, and seconds from its start to that answer."""
+    """A server that answered right: its port, its process, and seconds from its start to that answer."""
 
-    url: str
+    port: int
     process: psutil.Process
     first_answer_s: float
 
@@ -98,38 +101,47 @@ def running(
         seconds = time.monotonic() - started
         if not question.is_right(body):
             raise NotServing(f"its first answer is wrong: {body[:200]!r}")
-        yield Running(f"http://127.0.0.1:{port}{question.path}", psutil.Process(child.pid), seconds)
+        yield Running(port, psutil.Process(child.pid), seconds)
     finally:
         stop(child)
 
 
 def _first_answer(child: subprocess.Popen[bytes], port: int, question: Question, log: Path) -> bytes:
-    """The body of the first answer with status 200. Servers that are not ready refuse, or answer otherwise."""
+    """The first answer. Servers that are not ready refuse, or answer otherwise."""
     until, last = time.monotonic() + START_S, "nobody listened"
     while time.monotonic() < until:
         if child.poll() is not None:
             raise NotServing(f"it ended with exit code {child.returncode}: {_end_of(log)}")
         try:
-            status, body = post(port, question)
-        except (OSError, http.client.HTTPException) as error:
-            last = f"{type(error).__name__}: {error}"
-        else:
-            if status == 200:
-                return body
-            last = f"status {status}: {body[:200]!r}"
+            return question.ask(port)
+        except (OSError, http.client.HTTPException, NotReady) as error:
+            last = f"{type(error).__name__}: {error}" if not isinstance(error, NotReady) else str(error)
         time.sleep(POLL_S)  # readiness has no event to wait for
     raise NotServing(f"no answer within {START_S:.0f} s ({last}): {_end_of(log)}")
 
 
-def post(port: int, question: Question, timeout_s: float = 10.0) -> tuple[int, bytes]:
-    """Status and body of one request."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
+def post(port: int, path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
+    """The answer to one HTTP request. Raises NotReady, or NotServing for a status that waiting will not change."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10.0)
     try:
-        connection.request("POST", question.path, question.body, dict(question.headers))
+        connection.request("POST", path, body, dict(headers))
         answer = connection.getresponse()
-        return answer.status, answer.read()
+        found = answer.read()
     finally:
         connection.close()
+    if answer.status in NEVER_RIGHT:
+        raise NotServing(f"it refuses the question with status {answer.status}: {found[:200]!r}")
+    if answer.status != 200:
+        raise NotReady(f"status {answer.status}: {found[:200]!r}")
+    return found
+
+
+def call(python: Path, script: Path, port: int, message: bytes) -> bytes:
+    """The answer to one gRPC call, which *script* makes in an environment that can. Raises NotReady."""
+    done = subprocess.run([python, script, str(port)], input=message, capture_output=True, timeout=20, check=False)
+    if done.returncode != 0:
+        raise NotReady(done.stderr.decode(errors="replace").strip()[-200:])
+    return done.stdout
 
 
 def stop(child: subprocess.Popen[bytes]) -> None:

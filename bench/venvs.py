@@ -27,11 +27,12 @@ def peer(name: str) -> Path:
     return _installed(name, ["-r", str(requirements)], requirements.read_bytes())
 
 
-def headrace() -> Path:
-    """A Python with this checkout of Headrace and no extra, made again when its sources have changed."""
+def headrace(extra: str = "") -> Path:
+    """A Python with this checkout of Headrace and at most one *extra*, made again when its sources have changed."""
     sources = [ROOT / "pyproject.toml", ROOT / "constraints.txt", *sorted((ROOT / "src").rglob("*.py"))]
     content = b"".join(path.read_bytes() for path in sources)
-    return _installed("headrace", ["--constraint", str(ROOT / "constraints.txt"), str(ROOT)], content)
+    name, wish = (f"headrace-{extra}", f"{ROOT}[{extra}]") if extra else ("headrace", str(ROOT))
+    return _installed(name, ["--constraint", str(ROOT / "constraints.txt"), wish], content)
 
 
 def export() -> Path:
@@ -58,12 +59,13 @@ def _installed(name: str, wishes: Sequence[str], content: bytes) -> Path:
     if stamp.exists() and stamp.read_text() == digest:
         return python
     stamp.unlink(missing_ok=True)
-    if name != "headrace" or not python.exists():
+    ours = name.startswith("headrace")
+    if not ours or not python.exists():
         shutil.rmtree(folder, ignore_errors=True)
         _run([sys.executable, "-m", "venv", str(folder)], name)
     pip = [str(python), "-m", "pip", "--no-input", "--disable-pip-version-check", "install", "--quiet"]
     _run([*pip, *wishes], name)
-    if name == "headrace":
+    if ours:
         # The version stays the same while the sources change, and pip would keep what it has.
         _run([*pip, "--force-reinstall", "--no-deps", str(ROOT)], name)
     stamp.write_text(digest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from bench import models
-from bench.doors import Row
+from bench.doors import PICTURE, Row
 from bench.peers.onnx_rows import Rows
 
 SENTENCES = Path(__file__).with_name("sentences.txt")
@@ -46,6 +47,7 @@ def work(name: str) -> Work:
         "tiny": lambda: Work("tiny", "tiny", models.tiny(), [numbers(models.TINY_INPUT)], threads=1),
         "tiny-cached": lambda: Work("tiny-cached", "tiny", models.tiny(), [numbers(models.TINY_INPUT)], threads=1),
         "medium": lambda: Work("medium", "medium", models.medium(), [numbers(models.MEDIUM_INPUT)], threads=2),
+        "image": lambda: Work("image", "image", models.wide(), [numbers(math.prod(PICTURE))], threads=1),
         "minilm": lambda: Work("minilm", "minilm", models.minilm(), sentences(), threads=2),
     }[name]()
 

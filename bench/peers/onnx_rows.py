@@ -63,6 +63,7 @@ class Rows:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
         self._inputs = [one.name for one in self._session.get_inputs()]
+        self._row = self._session.get_inputs()[0].shape[1:]
         self._tokenizer = _tokenizer(Path(file).parent / "tokenizer.json")
 
     def __call__(self, rows: Sequence[Any] | np.ndarray) -> np.ndarray:
@@ -71,7 +72,8 @@ class Rows:
         return found
 
     def _numbers(self, rows: Sequence[Any] | np.ndarray) -> dict[str, np.ndarray]:
-        return {self._inputs[0]: np.asarray(rows, dtype=np.float32)}
+        given = np.asarray(rows, dtype=np.float32)
+        return {self._inputs[0]: given.reshape(len(given), *self._row) if len(self._row) > 1 else given}
 
     def _texts(self, rows: Sequence[Any] | np.ndarray) -> dict[str, np.ndarray]:
         tokens = self._tokenizer.encode_batch_fast(list(rows))

@@ -8,6 +8,7 @@ liked. Writes ``models/reviews-bag/1/model.onnx`` and the ``tokenizer.json`` bes
 
 import random
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -30,8 +31,8 @@ GOOD = (
     "charming", "comfortable", "brilliant", "helpful", "perfect", "nice", "beautiful", "tasty", "fantastic",
 )  # fmt: skip
 BAD = (
-    "bad", "awful", "terrible", "dirty", "rude", "slow", "dull", "boring", "cold", "broken", "stale", "poor", "horrible",
-    "noisy", "weak", "bland", "disappointing", "useless", "overpriced", "mediocre",
+    "bad", "awful", "terrible", "dirty", "rude", "slow", "dull", "boring", "cold", "broken", "stale", "poor", "weak",
+    "horrible", "noisy", "bland", "disappointing", "useless", "overpriced", "mediocre",
 )  # fmt: skip
 PRAISE = (
     "I loved the {thing}.", "We enjoyed every minute.", "I recommend it.", "We will come back.", "Worth every penny.",
@@ -109,8 +110,7 @@ def tokenizer_of(texts: Sequence[str]) -> Tokenizer:
 
 def places(ids: Sequence[int], words: int) -> list[int]:
     """The weights that a text adds up: one for each of its words, one for each pair of neighbours."""
-    pairs = zip(ids, ids[1:], strict=False)
-    return [*ids, *(words + (FACTOR * first + second) % BUCKETS for first, second in pairs)]
+    return [*ids, *(words + (FACTOR * first + second) % BUCKETS for first, second in pairwise(ids))]
 
 
 def counts(tokenizer: Tokenizer, texts: Sequence[str]) -> csr_matrix:

@@ -44,9 +44,16 @@ def open_application(config: Path) -> AbstractAsyncContextManager[Application]:
     return assembly.open_application(config)
 
 
+def open_server(config: Path) -> AbstractAsyncContextManager[tuple[Application, str]]:
+    """The same, served over HTTP on a free port; with it, its URL."""
+    from headrace import assembly
+
+    return assembly.open_server(config)
+
+
 def main() -> None:
     """The `headrace` command."""
-    sys.exit(app.main(Commands(serve, check, declared, open_application)))
+    sys.exit(app.main(Commands(serve, check, declared, open_application, open_server)))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from headrace.domain.batch import Outcome
 from headrace.domain.errors import EngineError, InvalidConfig
 from headrace.domain.ports import Declared
 from headrace.domain.routing import Asked, Router
+from headrace.infra.brokers.memory import MemoryBroker
 from headrace.infra.cache.memory import MemoryCache
 from headrace.infra.config_files import WorkspaceFiles
 from headrace.infra.storage.datasets import LocalTables
@@ -30,6 +31,7 @@ from headrace.services.engine import Engine
 from headrace.services.inference import Inference
 from headrace.services.inputs import rows_to_inputs
 from headrace.services.jobs import Jobs
+from headrace.services.verify import Verification
 from headrace.settings import Settings
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -67,6 +69,10 @@ class Application:
         asked = Asked(name, version)
         inputs = rows_to_inputs(self.inference.pipeline(asked), rows)
         return (await self.inference.infer(asked, inputs, RequestContext(options=options or {}))).outcomes()
+
+    def verification(self, asked: Asked) -> Verification:
+        """A comparison of the ways to ask a pipeline."""
+        return Verification(self.inference, LocalTables(), MemoryBroker(), asked)
 
     async def close(self, drain_s: float = 30.0) -> int:
         """Finish what was asked within *drain_s* and let go of every model; returns how many requests were cut."""
@@ -175,6 +181,26 @@ async def open_application(config: Path) -> AsyncIterator[Application]:
     """The workspace of *config*, loaded for the length of an ``async with`` block."""
     async with Loading(config) as application:
         yield application
+
+
+@asynccontextmanager
+async def open_server(config: Path) -> AsyncIterator[tuple[Application, str]]:
+    """The workspace of *config*, loaded and served over HTTP on a free port of this machine; with it, its URL."""
+    from headrace.adapters.http.app import create_app
+    from headrace.adapters.http.serve import serve as serve_http
+
+    async with Loading(config) as application:
+        api = replace(application.settings.api, host="127.0.0.1", port=0, drain_s=5.0)
+        app = create_app(application.inference, application.deployments, api)
+        stop = asyncio.Event()
+        listening: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        doors = asyncio.create_task(serve_http(app, api, stop, listening.set_result))
+        try:
+            await asyncio.wait({doors, listening}, return_when=asyncio.FIRST_COMPLETED)
+            yield application, listening.result()
+        finally:
+            stop.set()
+            await doors
 
 
 def serve(config: Path, host: str | None = None, port: int | None = None, workers: int | None = None) -> int:

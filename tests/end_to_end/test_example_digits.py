@@ -102,9 +102,14 @@ def commands(page: str) -> list[Command]:
     for block in BLOCK.findall(page):
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             lines = part.splitlines()
-            count = next(number for number, line in enumerate(lines, 1) if not line.endswith("\\"))
+            count = next(number for number in range(1, len(lines) + 1) if is_whole("\n".join(lines[:number])))
             found.append(Command("\n".join(lines[:count]), "\n".join(lines[count:])))
     return [command for command in found if not command.text.startswith(("make", "git", ". "))]
+
+
+def is_whole(typed: str) -> bool:
+    """Whether the shell would run *typed* now: no line goes on, and no quotation is open."""
+    return not typed.endswith("\\") and typed.count("'") % 2 == 0
 
 
 def python_blocks(page: str) -> list[str]:
@@ -155,6 +160,10 @@ def test_commands_are_told_from_what_they_print() -> None:
     page = "```console\n$ make demo\n$ one \\\n    two\nout\nmore\n$ three\n```\n```yaml\n$ no\n```\n"
 
     assert commands(page) == [Command("one \\\n    two", "out\nmore"), Command("three", "")]
+
+
+def test_a_command_goes_on_while_a_quotation_is_open() -> None:
+    assert commands("```console\n$ ask '{\n  1}'\nout\n```\n") == [Command("ask '{\n  1}'", "out")]
 
 
 def test_a_wrong_answer_is_noticed() -> None:

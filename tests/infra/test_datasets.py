@@ -268,7 +268,9 @@ def test_a_bad_line_fails_alone(tmp_path: Path) -> None:
 
 
 def test_missing_values_of_optional_columns_and_bytes_are_as_in_a_request(tmp_path: Path) -> None:
-    path = jsonl(tmp_path, '{"raw": {"base64": "aGk="}, "key": 1}', '{"raw": {"base64": "!"}}', '{"raw": "text", "x": 2}')
+    path = jsonl(
+        tmp_path, '{"raw": {"base64": "aGk="}, "key": 1}', '{"raw": {"base64": "!"}}', '{"raw": "text", "x": 2}'
+    )
     optional = TensorSpec("float32", (-1,), "x", 0.5, True)
 
     chunk = read(path, ["key"], raw=BYTES, x=optional)
@@ -315,7 +317,7 @@ def test_a_folder_is_no_table(tmp_path: Path, ending: str) -> None:
 
 
 def test_a_name_without_a_known_end_is_told_with_the_nearest() -> None:
-    with pytest.raises(InvalidRequest, match="'.parqet' is none; did you mean '.parquet'"):
+    with pytest.raises(InvalidRequest, match=r"'\.parqet' is none; did you mean '\.parquet'"):
         TABLES.open("table.parqet")
     with pytest.raises(InvalidRequest, match="a name without an end"):
         TABLES.open("table")

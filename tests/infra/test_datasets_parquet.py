@@ -163,7 +163,7 @@ def test_what_is_no_parquet_or_has_two_columns_of_one_name_is_told(tmp_path: Pat
 def test_large_rows_make_small_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("headrace.infra.storage.parquet_files.LARGEST_CHUNK", 100_000)
     random = np.random.default_rng(1)
-    path = saved(tmp_path / "t.parquet", raw=list(random.bytes(1000) for _ in range(1024)), x=range(1024))
+    path = saved(tmp_path / "t.parquet", raw=[random.bytes(1000) for _ in range(1024)], x=range(1024))
 
     assert max(len(chunk.numbers) for chunk in chunks_of(path, rows=1024, raw=BYTES)) <= 100
     assert len(chunks_of(path, rows=1024, x=FLOAT)) == 1

@@ -5,6 +5,7 @@ import warnings
 import zipfile
 from functools import partial
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEnc
 from sklearn.svm import LinearSVC
 from tests.infra import sklearn_models as models
 
+from headrace import assembly
 from headrace.domain.batch import Batch
 from headrace.domain.errors import InvalidConfig, InvalidInput, NotReady
 from headrace.domain.model_call import model_step
@@ -34,6 +36,8 @@ from headrace.domain.tensors import TensorSpec
 from headrace.infra.runtimes import load_model
 from headrace.infra.runtimes.packages import framework
 from headrace.infra.runtimes.sklearn import SklearnModel
+from headrace.infra.runtimes.sklearn_files import SUFFIXES
+from headrace.infra.runtimes.sklearn_outputs import METHODS
 
 X = models.rows()
 NEW = models.rows(seed=9, count=5)
@@ -550,3 +554,21 @@ def test_a_gpu_that_is_asked_for_is_a_warning(tmp_path: Path) -> None:
         "device cuda:0 is not there (scikit-learn's models run on the CPU): running on the CPU"
     ]
     assert "is required and not there" in refusal(path, device="cuda", device_required=True)
+
+
+# The page
+
+
+def test_the_page_about_it_holds(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "bring-a-scikit-learn-model.md").read_text()
+    declared = page.partition("```yaml\n")[2].partition("```")[0]
+    for folder in ("config/models", "models/buyers/1"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "config" / "main.yaml").write_text("")
+    (tmp_path / "config" / "models" / "buyers.yaml").write_text(dedent(declared))
+    models.buyers(tmp_path / "models" / "buyers" / "1" / "model.skops")
+
+    report = assembly.check(tmp_path / "config" / "main.yaml")
+
+    assert report.mistakes == ()
+    assert [name for name in (*SUFFIXES, *METHODS) if f"`{name}`" not in page] == []

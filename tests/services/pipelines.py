@@ -16,6 +16,7 @@ from headrace.domain.spec import Batching, PipelineSpec
 from headrace.domain.step import step_type
 from headrace.domain.tensors import Column, TensorSpec
 from headrace.services.context import Inputs, RequestContext
+from headrace.services.engine import Engine
 
 Columns = Mapping[str, Column]
 Specs = Mapping[str, TensorSpec]
@@ -163,3 +164,9 @@ async def turns(count: int = 10) -> None:
     """Let everything that is ready on the loop happen."""
     for _ in range(count):
         await asyncio.sleep(0)
+
+
+async def settled(engine: Engine) -> None:
+    """Wait for what the engine does in the background: models that close, generators that end."""
+    while engine._closing:
+        await asyncio.wait(engine._closing)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.services.pipelines import DOUBLE, Held, Remote, batching, pipeline, request, turns, x
 
 from headrace.domain.errors import DeadlineExceeded, EngineError, Internal, NotReady, Overloaded
 from headrace.domain.tensors import TensorSpec
@@ -14,7 +15,6 @@ from headrace.services import batcher as batcher_module
 from headrace.services.batcher import Batcher
 from headrace.services.context import Inputs, RequestContext, Result
 from headrace.services.engine import Engine
-from tests.services.pipelines import DOUBLE, Held, Remote, batching, pipeline, request, turns, x
 
 
 def batcher_of(engine: Engine) -> Batcher:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.services.pipelines import DOUBLE, Held, Remote, batching, double, pipeline, request, turns, x
 
 from headrace.domain.batch import Batch, Outcome
 from headrace.domain.errors import (
@@ -27,7 +28,6 @@ from headrace.domain.tensors import TensorSpec
 from headrace.services.context import Inputs, Result
 from headrace.services.engine import Engine
 from headrace.services.executor import Executor
-from tests.services.pipelines import DOUBLE, Held, Remote, batching, double, pipeline, request, turns, x
 
 
 def answers(result: Result | Batch) -> list[Any]:

@@ -3,9 +3,9 @@
 import asyncio
 
 import pytest
+from tests.services.pipelines import turns
 
 from headrace.services.gate import Gate
-from tests.services.pipelines import turns
 
 
 def test_a_free_place_is_given_at_once() -> None:

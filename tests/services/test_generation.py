@@ -8,6 +8,7 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
+from tests.services.pipelines import DOUBLE, Held, batching, pipeline, request, settled, turns, x
 
 from headrace.domain.errors import DeadlineExceeded, InvalidInput, InvalidRequest, ModelFailure, NotReady, Overloaded
 from headrace.domain.routing import Asked, Router
@@ -16,7 +17,6 @@ from headrace.domain.tensors import TensorSpec
 from headrace.services import engine as engine_module
 from headrace.services.engine import Engine
 from headrace.services.inference import Inference
-from tests.services.pipelines import DOUBLE, Held, batching, pipeline, request, turns, x
 
 Chunks = Callable[[Any], Any]
 
@@ -171,7 +171,7 @@ async def test_a_deadline_ends_an_asynchronous_generator(engine: Engine) -> None
     await engine.add(pipeline(model))
 
     with pytest.raises(DeadlineExceeded):
-        await read(engine, deadline=time.monotonic() + 0.2)
+        await read(engine, deadline=time.monotonic() + 0.5)
 
     assert await asyncio.to_thread(model.ended.wait, 5)
 
@@ -232,8 +232,7 @@ async def test_more_answers_than_allowed_are_refused_at_once_and_places_come_bac
         await read(engine)
     for rows in started:
         await rows.aclose()
-    while engine._generating:
-        await asyncio.sleep(0)
+    await settled(engine)
 
     assert len(await read(engine)) == 3
 

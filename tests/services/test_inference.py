@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.services.kept import Kept
+from tests.services.pipelines import Held, pipeline, request, turns, x
 
 from headrace.domain.errors import AmbiguousVersion, InvalidInput, InvalidRequest, NotFound
 from headrace.domain.routing import Asked, Router
@@ -13,8 +15,6 @@ from headrace.services.answers import Answers
 from headrace.services.context import Inputs, RequestContext, Result
 from headrace.services.engine import Engine
 from headrace.services.inference import Inference
-from tests.services.kept import Kept
-from tests.services.pipelines import Held, pipeline, request, turns, x
 
 
 def times(factor: int) -> Held:
@@ -146,12 +146,10 @@ async def test_a_slow_shadow_keeps_nobody_waiting_and_its_copies_are_bounded(eng
     for n in range(100):
         assert isinstance(await inference.infer(Asked("double"), x(n), request()), Result)
     await turns()
-    copies = engine.registry.get(engine.registry.lease(next(iter(engine.registry))).value.ref)
     waiting = sum(engine.registry.get(ref).batcher.in_flight for ref in engine.registry)
     shadow.release()
 
-    assert copies is not None
-    assert waiting <= 64
+    assert 1 <= waiting <= 64
 
 
 async def test_the_cache_stands_before_the_model_only_where_it_is_declared(engine: Engine) -> None:

@@ -3,13 +3,13 @@
 from typing import Any
 
 import pytest
+from tests.services.pipelines import Held, pipeline
 
 from headrace.domain.errors import InvalidInput
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.tensors import TensorSpec
 from headrace.services.context import Inputs
 from headrace.services.inputs import complete, rows_to_inputs
-from tests.services.pipelines import Held, pipeline
 
 
 def form() -> Pipeline:

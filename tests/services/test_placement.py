@@ -74,3 +74,23 @@ def test_whatever_was_observed_every_size_is_positive_and_no_time_negative(
     assert placement.largest() >= 1
     assert placement.bulk_rows() >= 1
     assert set(placement.describe()) == {"call_ms", "row_ms", "inline", "largest_batch"}
+
+
+def test_a_pipeline_that_was_slowed_down_by_others_finds_back_to_the_loop() -> None:
+    placement = learned(*[(n, 60e-6) for n in (1, 8, 64)] * 10)
+
+    for n in (1, 8, 64) * 10:
+        placement.observe(n, 3e-3)
+    for n in (1, 8, 64) * 10:
+        placement.observe(n, 60e-6)
+
+    assert placement.inline(64)
+
+
+def test_a_pipeline_that_waits_never_counts_as_fast() -> None:
+    placement = learned((1, 20e-6))
+
+    for _ in range(200):
+        placement.observe(1, 0.1)
+
+    assert not placement.inline(1)

@@ -28,6 +28,11 @@ def public_message(error: EngineError) -> str:
     return _public(error.message, error.code)
 
 
+def public_text(message: str, code: str) -> str:
+    """*message* of a failure *code* that is at hand as text alone."""
+    return _public(message, code)
+
+
 def public_details(error: EngineError) -> Any:
     """The details of *error* as callers may read them; None without any."""
     return _public_details(masked(error.details), error.code) if error.details else None

@@ -141,6 +141,8 @@ def _bound(
     kind = use.kind
     reads = kind.reads(**params) if callable(kind.reads) else kind.reads
     columns = _renamed(use, params, reads, flow, problems, open_ended)
+    if problems:
+        return None  # which columns are meant is not clear: looking for them would only add guesses
     for declared, spec in reads.items():
         actual = columns.get(declared, declared)
         if actual in flow.columns:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from headrace.domain.batch import Batch, extent, join_columns
-from headrace.domain.coerce import coerce
+from headrace.domain.coerce import MISFITS, coerce
 from headrace.domain.errors import ModelFailure
 from headrace.domain.model import Model, ModelAdapter, RemoteModel
 from headrace.domain.step import Context, Specs, Step
-from headrace.domain.tensors import Column, TensorSpec
+from headrace.domain.tensors import Column, TensorSpec, to_column
 
 
 def row_specs(specs: Specs, *, batched: bool) -> dict[str, TensorSpec]:
@@ -70,9 +70,15 @@ def _arguments(batch: Batch, wanted: Specs) -> tuple[Batch, Mapping[str, Column]
 
     A misfit is found here, without a call of the model, however many there are.
     """
-    columns = {name: batch.columns.get(name, [spec.default] * batch.size) for name, spec in wanted.items()}
-    taken = coerce(Batch(columns, batch.size), wanted)
-    return batch.without(taken.failures), taken.columns
+    columns = {
+        name: batch.columns[name] if name in batch.columns else [spec.default] * batch.size
+        for name, spec in wanted.items()
+    }
+    try:
+        return batch, {name: to_column(column, wanted[name]) for name, column in columns.items()}
+    except MISFITS:
+        taken = coerce(Batch(columns, batch.size), wanted)
+        return batch.without(taken.failures), taken.columns
 
 
 def _joined(parts: Sequence[Mapping[str, Column]], names: Iterable[str]) -> dict[str, Column]:

@@ -73,7 +73,7 @@ def check(accepted: Signature, given: Mapping[str, Any]) -> tuple[dict[str, Any]
         hint = accepted.parameters[key].hint if key in accepted.parameters else accepted.rest
         if hint is None:
             problems.append(Problem(key, _unknown(key, accepted)))
-            meant += difflib.get_close_matches(key, list(accepted.parameters), n=1)
+            meant += difflib.get_close_matches(str(key), list(accepted.parameters), n=1)
             continue
         try:
             values[key] = fit(value, hint)
@@ -87,6 +87,8 @@ def check(accepted: Signature, given: Mapping[str, Any]) -> tuple[dict[str, Any]
 
 def nearest(word: str, words: Sequence[str]) -> str:
     """``; did you mean 'x'?`` for the closest of *words*, or nothing."""
+    if len(word := str(word)) > 200:  # nobody's slip of the keyboard, and comparing takes the longer the longer it is
+        return ""
     close = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
     return f"; did you mean {close[0]!r}?" if close else ""
 

@@ -97,6 +97,13 @@ class Broker(Protocol):
     async def commit(self, topic: str, group: str, position: int) -> None:
         """Everything up to *position* is done with."""
 
+    def lag(self, topic: str, group: str) -> int:
+        """How many messages *group* has not committed, as far as is known here."""
+        ...
+
+    def rewind(self, topic: str, group: str) -> None:
+        """Let the next read of *group* begin with what it has not committed, as after a restart."""
+
     def follow(self, topic: str) -> AsyncGenerator[Event]:
         """Events from this call on, for somebody who looks on; a reader that is too slow misses some."""
         ...

@@ -91,7 +91,7 @@ class Router:
         if not loaded:
             names = self._versions.names()
             raise NotFound(
-                f"no pipeline {asked.name!r}{nearest(asked.name, names)}; loaded: {', '.join(names) or 'none'}"
+                f"no pipeline {asked.name!r:.200}{nearest(asked.name, names)}; loaded: {', '.join(names) or 'none'}"
             )
         if asked.version is not None:
             return self._explicit(name, asked.version, route, loaded)
@@ -111,7 +111,7 @@ class Router:
         if alias is None:
             known = [*loaded, *(route.aliases if route else ())]
             raise NotFound(
-                f"pipeline {name!r} has no version or alias {version!r}{nearest(version, known)}; "
+                f"pipeline {name!r} has no version or alias {version!r:.200}{nearest(version, known)}; "
                 f"there are: {', '.join(known)}"
             )
         self._require(name, alias, loaded)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from headrace.domain.batch import Batch
 from headrace.domain.coerce import coerce
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.step import Context
+
+RunBatch = Callable[[Pipeline, Batch, Context, Callable[..., Any]], Awaitable[Batch]]
+"""How `run_batch` is called; somebody who looks on may stand in its place."""
 
 
 async def run_batch(pipeline: Pipeline, batch: Batch, context: Context, call: Callable[..., Any]) -> Batch:

@@ -12,7 +12,7 @@ from headrace.domain.batch import Batch, join_columns
 from headrace.domain.errors import DeadlineExceeded, EngineError, Internal, NotReady, Overloaded
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.step import Context
-from headrace.services.batch_run import in_place, run_batch, seconds_of
+from headrace.services.batch_run import RunBatch, in_place, run_batch, seconds_of
 from headrace.services.context import Inputs, RequestContext, Result, Timing
 from headrace.services.executor import Executor
 from headrace.services.gate import Gate
@@ -60,6 +60,7 @@ class Batcher:
         executor: Executor,
         measures: Measures,
         instances: int = 1,
+        run: RunBatch = run_batch,
         on_busy: Callable[[], object] = lambda: None,
         on_idle: Callable[[], object] = lambda: None,
     ) -> None:
@@ -75,6 +76,7 @@ class Batcher:
         self._gate = gate
         self._executor = executor
         self._measures = measures
+        self._run_batch = run
         self._on_busy, self._on_idle = on_busy, on_idle
         self._pending: deque[Entry] = deque()
         self._rows = 0
@@ -296,7 +298,7 @@ class Batcher:
             latest = max(entry.deadline for entry in entries)  # entries expire singly
             context = Context(entries[0].options, deadline=latest, map=self._executor.map)
             batch = _merged(entries)
-            done = await run_batch(self.pipeline, batch, context, call)
+            done = await self._run_batch(self.pipeline, batch, context, call)
             timing.batch_size = batch.size
             timing.steps = context.timings
             timing.run_s = time.monotonic() - started
@@ -365,7 +367,7 @@ def _merged(entries: Sequence[Entry]) -> Batch:
 
 def _deliver(entries: Sequence[Entry], done: Batch, pipeline: Pipeline, timing: Timing, started: float) -> None:
     """Give each entry its own rows, in the order that they were merged."""
-    if done.size + len(done.failures) != sum(entry.inputs.rows for entry in entries):
+    if done.size + len(done.failures) != timing.batch_size:
         raise Internal("the batch came back with another number of rows")  # never hand out a neighbour's answer
     picks = None if not done.failures else picks_of(done)
     start = 0

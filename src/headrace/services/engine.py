@@ -15,12 +15,13 @@ from headrace.domain.pipeline import Pipeline
 from headrace.domain.registry import Lease, PipelineRef, Registry
 from headrace.domain.spec import Auto
 from headrace.domain.step import Context
-from headrace.services.batch_run import run_batch, seconds_of
+from headrace.services.batch_run import RunBatch, run_batch, seconds_of
 from headrace.services.batcher import Batcher
 from headrace.services.context import Inputs, RequestContext, Result
 from headrace.services.executor import Executor
 from headrace.services.gate import Gate
 from headrace.services.generation import Generation
+from headrace.services.hooks import Hooks
 from headrace.services.inputs import complete
 from headrace.services.measures import Measures
 
@@ -33,7 +34,9 @@ CLOSING_S = 5.0
 class Served:
     """A loaded pipeline with its batcher."""
 
-    def __init__(self, pipeline: Pipeline, gate: Gate, executor: Executor, measures: Measures) -> None:
+    def __init__(
+        self, pipeline: Pipeline, gate: Gate, executor: Executor, measures: Measures, run: RunBatch = run_batch
+    ) -> None:
         self.pipeline = pipeline
         self.ref = pipeline.ref
         self.lease: Lease[Served] = Lease(self)
@@ -43,6 +46,7 @@ class Served:
             executor=executor,
             measures=measures,
             instances=_instances(pipeline, gate.places),
+            run=run,
             on_busy=self.lease.take,
             on_idle=self.lease.give,
         )
@@ -60,9 +64,19 @@ class Engine:
     """Loaded pipelines by (name, version), and the three ways to run one."""
 
     def __init__(
-        self, executor: Executor | None = None, *, places: int | None = None, measures: Measures | None = None
+        self,
+        executor: Executor | None = None,
+        *,
+        places: int | None = None,
+        measures: Measures | None = None,
+        hooks: Hooks | None = None,
     ) -> None:
-        """*places* is how many batches run at the same time over all pipelines; the processors by default."""
+        """*places* is how many batches run at the same time over all pipelines; the processors by default.
+
+        *hooks* are told what happens; without them nothing of it costs anything.
+        """
+        self.hooks = hooks
+        self._run_batch = run_batch if hooks is None else hooks.run_batch
         self.measures = measures or Measures()
         self.executor = executor or Executor()
         self.gate = Gate(places or max(1, os.cpu_count() or 1))
@@ -74,21 +88,27 @@ class Engine:
 
     async def add(self, pipeline: Pipeline, warm_up: Sequence[Batch] = ()) -> None:
         """Serve *pipeline*, after a run of each of *warm_up*. Raises Conflict if its (name, version) is taken."""
-        served = Served(pipeline, self.gate, self.executor, self.measures)
+        served = Served(pipeline, self.gate, self.executor, self.measures, self._run_batch)
         await self._warm(served, warm_up)
         self.registry.add(served, served.lease)
+        self._loaded(pipeline.ref)
 
     async def swap(self, pipeline: Pipeline, warm_up: Sequence[Batch] = ()) -> None:
         """Serve *pipeline* in the place of the one with its reference, which finishes what it has and closes.
 
         The new one runs *warm_up* first, while the old one still answers.
         """
-        served = Served(pipeline, self.gate, self.executor, self.measures)
+        served = Served(pipeline, self.gate, self.executor, self.measures, self._run_batch)
         await self._warm(served, warm_up)
         old = self.registry.get(pipeline.ref) if pipeline.ref in self.registry else None
         self.registry.swap(served, self._retired, served.lease)
         if old is not None:
             old.batcher.close()
+        self._loaded(pipeline.ref)
+
+    def _loaded(self, ref: PipelineRef) -> None:
+        if self.hooks is not None:
+            self.hooks.pipeline_loaded(ref)
 
     async def _warm(self, served: Served, batches: Sequence[Batch]) -> None:
         """Run *batches*, the first one twice: its first run pays for what is set up lazily and teaches nothing."""
@@ -142,13 +162,15 @@ class Engine:
         try:
             await served.batcher.enter()
             try:
-                done = await run_batch(served.pipeline, part, context, self.executor.call)
+                done = await self._run_batch(served.pipeline, part, context, self.executor.call)
             finally:
                 served.batcher.leave()
         finally:
             lease.give()
         if not done.failures:
             served.batcher.placement.observe(part.size, seconds_of(context))
+        elif self.hooks is not None:
+            self.hooks.error(served.ref, next(iter(done.failures.values())))
         return done
 
     async def generate(self, ref: PipelineRef, inputs: Inputs, request: RequestContext) -> AsyncGenerator[Row]:

@@ -83,11 +83,11 @@ class Inference:
             decision = self.resolve(asked)
             ref = decision.ref
             pipeline = self.engine.registry.get(ref).pipeline
-            inputs = complete(pipeline, inputs)
             if self.answers is not None and pipeline.spec.cache is not None:
                 if request.deadline is None:
                     request = replace(request, deadline=started + pipeline.spec.timeout_s)
-                result = await self.answers.infer(pipeline, inputs, request, self.engine.infer)
+                whole = complete(pipeline, inputs)
+                result = await self.answers.infer(pipeline, whole, request, self.engine.infer)
             else:
                 result = await self.engine.infer(ref, inputs, request)
             if inputs.failures:
@@ -96,10 +96,15 @@ class Inference:
             if decision.shadow is not None:
                 self._copy(decision.shadow, inputs, request)
             error = result.error()
-            code = "ok" if error is None else error.code
+            if error is not None:
+                code = error.code
+                self._tell(ref, error)
+            else:
+                code = "ok"
             return result
         except EngineError as error:
             code = error.code
+            self._tell(ref, error)
             raise
         except asyncio.CancelledError:
             code = "cancelled"
@@ -123,10 +128,15 @@ class Inference:
                     yield row
         except EngineError as error:
             code = error.code
+            self._tell(decision.ref, error)
             raise
         finally:
             self.in_flight -= 1
             self.measures.request(decision.ref, request.mode, request.door, code, time.monotonic() - started)
+
+    def _tell(self, ref: PipelineRef | None, error: EngineError) -> None:
+        if self.engine.hooks is not None:
+            self.engine.hooks.error(ref, error)
 
     def _copy(self, shadow: PipelineRef, inputs: Inputs, request: RequestContext) -> None:
         """Send a copy to the shadow version; its answer and its failures concern nobody."""

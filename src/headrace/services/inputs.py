@@ -76,9 +76,9 @@ def _require_known(given: Mapping[str, Any], specs: Mapping[str, TensorSpec], wh
     for name in given:
         if name not in specs:
             raise InvalidInput(
-                f"unknown input {name!r} in inputs{where}{nearest(str(name), list(specs))}; "
+                f"unknown input {name!r:.200} in inputs{where}{nearest(str(name), list(specs))}; "
                 f"the pipeline takes: {wanted}",
-                details={"column": str(name)},
+                details={"column": str(name)[:200]},
             )
     for name, spec in specs.items():
         if name not in given and not spec.optional:

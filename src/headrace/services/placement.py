@@ -11,11 +11,13 @@ BULK_SLICE_S = 0.025
 LARGEST_INLINE = 256
 LARGEST_IN_THREAD = 32
 LARGEST_BULK = 16_384
-_FORGET = 0.98
+FASTER, SLOWER = 0.3, 0.02
+"""How much of a new duration counts. What slows a batch down is mostly the neighbours on the machine, and a pipeline
+that was sent to a thread for it would be timed there, among more of them: so the fast ones count for more."""
 
 
 class Placement:
-    """A running fit of duration = a + b*n over the batches of one pipeline, with older ones fading.
+    """A line duration = a + b*n through what batches of about each size took lately.
 
     Until something was measured, batches run in a thread: a slow model inline would stop everybody.
     """
@@ -23,33 +25,35 @@ class Placement:
     def __init__(self, max_size: int | Auto = "auto") -> None:
         self._max_size = max_size
         self._largest_seen = 0
-        self._weight = self._n = self._t = self._nn = self._nt = 0.0
+        self._sizes: dict[int, tuple[float, float]] = {}
+        """Rows and seconds of a typical batch, by the power of two that its rows reach."""
 
     def observe(self, rows: int, seconds: float) -> None:
         """Learn from a batch of *rows* that took *seconds*."""
         if rows == 0:
             return
         self._largest_seen = max(self._largest_seen, rows)
-        self._weight = self._weight * _FORGET + 1
-        self._n = self._n * _FORGET + rows
-        self._t = self._t * _FORGET + seconds
-        self._nn = self._nn * _FORGET + rows * rows
-        self._nt = self._nt * _FORGET + rows * seconds
+        size = rows.bit_length()
+        typical_rows, typical_s = self._sizes.get(size, (rows, seconds))
+        share = FASTER if seconds * typical_rows < typical_s * rows else SLOWER
+        self._sizes[size] = (typical_rows + share * (rows - typical_rows), typical_s + share * (seconds - typical_s))
 
     @property
     def measured(self) -> bool:
         """Whether there is anything to go by."""
-        return self._weight > 0
+        return bool(self._sizes)
 
     def line(self) -> tuple[float, float]:
         """(a, b) of duration = a + b*n, both in seconds and neither negative."""
-        if not self.measured:
+        if not self._sizes:
             return 0.0, 0.0
-        mean_n, mean_t = self._n / self._weight, self._t / self._weight
-        spread = self._nn / self._weight - mean_n * mean_n
-        if spread < 0.25:  # batches of one size alone: count all of it to the rows, which promises the least
+        points = list(self._sizes.values())
+        mean_n = sum(n for n, _ in points) / len(points)
+        mean_t = sum(t for _, t in points) / len(points)
+        spread = sum((n - mean_n) ** 2 for n, _ in points)
+        if len(points) == 1 or spread < 0.25:  # one size alone: count all of it to the rows, which promises the least
             return 0.0, mean_t / mean_n
-        slope = max(0.0, (self._nt / self._weight - mean_n * mean_t) / spread)
+        slope = max(0.0, sum((n - mean_n) * (t - mean_t) for n, t in points) / spread)
         start = mean_t - slope * mean_n
         return (start, slope) if start >= 0 else (0.0, mean_t / mean_n)
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import AsyncGenerator, Awaitable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
 
+from headrace.core.logging import logger
 from headrace.domain.batch import Batch, Outcome
-from headrace.domain.errors import DependencyFailure, EngineError, InvalidInput, InvalidRequest, NotFound
+from headrace.domain.errors import DependencyFailure, EngineError, InvalidInput, InvalidRequest, ModelFailure, NotFound
 from headrace.domain.ports import Broker, Event, Message
 from headrace.domain.registry import PipelineRef
 from headrace.domain.routing import Asked
@@ -20,6 +23,9 @@ from headrace.services.context import RequestContext
 from headrace.services.inference import Inference
 from headrace.services.inputs import rows_to_inputs
 from headrace.services.outcomes import jsonable
+from headrace.services.second_look import run_fairly
+
+log = logger(__name__)
 
 State = Literal["running", "paused", "failed"]
 RETRY_S = (0.05, 0.2, 1.0, 5.0)
@@ -42,25 +48,52 @@ class Stream:
 
     def __init__(self, spec: StreamSpec, broker: Broker, inference: Inference) -> None:
         self.spec = spec
-        self.state: State = "running"
         self.reason = ""
+        """Why the window under way could not be written yet; empty while all goes well."""
         self.progress = Progress()
         self._broker = broker
         self._inference = inference
+        self._group = f"headrace.{spec.name}"
         self._resumed = asyncio.Event()
         self._resumed.set()
+        self._committed = asyncio.Event()
+        self._hurried = False
+        self._reading: asyncio.Task[Sequence[Event]] | None = None
         use = spec.pipeline if isinstance(spec.pipeline, ModelUse) else ModelUse(spec.pipeline)
         self.asked = Asked(use.name, use.version)
 
+    @property
+    def state(self) -> State:
+        """Whether it works, was told to stop, or tries again and again because of *reason*."""
+        if not self._resumed.is_set():
+            return "paused"
+        return "failed" if self.reason else "running"
+
+    @property
+    def lag(self) -> int:
+        """How many events of its topic are not committed yet."""
+        return self._broker.lag(self.spec.topics[0], self._group)
+
+    def takes(self, name: str) -> bool:
+        """Whether *name* is an input of its pipeline; False as well while that is not loaded."""
+        try:
+            return name in self._inference.pipeline(self.asked).inputs
+        except EngineError:
+            return False
+
     def pause(self) -> None:
         """Read no further; the window under way is finished."""
-        self.state = "paused"
         self._resumed.clear()
 
     def resume(self) -> None:
         """Go on."""
-        self.state = "running"
         self._resumed.set()
+
+    def hurry(self) -> None:
+        """Wait no more for windows to fill: the end is near."""
+        self._hurried = True
+        if self._reading is not None:
+            self._reading.cancel()
 
     async def publish(self, rows: Sequence[Any], headers: Mapping[str, str] | None = None) -> int:
         """Put events into the stream's topic; returns how many. Raises Overloaded when it is full."""
@@ -72,44 +105,83 @@ class Stream:
         """Results and dead letters from this call on, as they are written."""
         return _merged([self._broker.follow(topic) for topic in self.spec.topics[1:]])
 
+    async def drained(self) -> None:
+        """Wait until every event is committed; a stream that is paused will not get there and is not waited for."""
+        self.hurry()
+        while True:
+            self._committed.clear()
+            if self.state == "paused" or not self.lag:
+                return
+            await self._committed.wait()
+
     async def run(self) -> None:
         """Work until cancelled. A window that cannot be written is tried again: nothing is lost, nothing skipped."""
-        topic, group = self.spec.topics[0], f"headrace.{self.spec.name}"
-        window = self.spec.window
+        topic = self.spec.topics[0]
+        self._broker.rewind(topic, self._group)
         while True:
             await self._resumed.wait()
-            events = await self._broker.read(topic, group, window.max_events, window.max_ms / 1e3)
+            events = await self._read()
             if not events:
                 return
+            await self._resumed.wait()
             await self._until_written(events)
-            await self._broker.commit(topic, group, events[-1].position)
+            await self._broker.commit(topic, self._group, events[-1].position)
+            self._committed.set()
+
+    async def _read(self) -> Sequence[Event]:
+        topic, window = self.spec.topics[0], self.spec.window
+        while True:
+            longest = 0.0 if self._hurried else window.max_ms / 1e3
+            reading = self._broker.read(topic, self._group, window.max_events, longest)
+            self._reading = asyncio.get_running_loop().create_task(_awaited(reading))
+            try:
+                return await self._reading
+            except asyncio.CancelledError:
+                if (task := asyncio.current_task()) is not None and task.cancelling():
+                    raise
+                # `hurry` cut the wait short
+            finally:
+                self._reading = None
 
     async def _until_written(self, events: Sequence[Event]) -> None:
         for attempt in range(2**31):
             try:
                 await self._window(events)
-                if self.state == "failed":
-                    self.state, self.reason = "running", ""
+                self.reason = ""
                 return
             except EngineError as error:
-                self.state, self.reason = "failed", error.message
+                if not self.reason:
+                    log.warning("a stream waits", stream=self.spec.name, reason=error.message)
+                self.reason = error.message
                 await asyncio.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
 
     async def _window(self, events: Sequence[Event]) -> None:
+        started = time.monotonic()
         ref = self._inference.resolve(self.asked).ref
         outcomes = await self.outcomes(ref, events)
         retryable = [one for one in outcomes if isinstance(one, DependencyFailure)]
         if retryable:
             raise retryable[0]
+        answers: list[Message] = []
+        letters: list[Message] = []
+        codes: list[str] = []
+        for event, outcome in zip(events, outcomes, strict=True):
+            found = self._answer(event, outcome, ref)
+            codes.append(found.code if isinstance(found, EngineError) else "ok")
+            if isinstance(found, EngineError):
+                letters.append(self._dead_letter(event, found))
+            else:
+                answers.append(found)
         _, results, dead_letters = self.spec.topics
-        answered = [pair for pair in zip(events, outcomes, strict=True) if not isinstance(pair[1], EngineError)]
-        failed = [pair for pair in zip(events, outcomes, strict=True) if isinstance(pair[1], EngineError)]
-        await self._broker.write(results, [self._answer(event, row, ref) for event, row in answered])
-        await self._broker.write(dead_letters, [self._dead_letter(event, error) for event, error in failed])
+        await self._broker.write(results, answers)
+        await self._broker.write(dead_letters, letters)
         self.progress.read += len(events)
-        self.progress.answered += len(answered)
-        self.progress.dead += len(failed)
+        self.progress.answered += len(answers)
+        self.progress.dead += len(letters)
         self.progress.batches += 1
+        took = time.monotonic() - started
+        for code in codes:
+            self._inference.measures.request(ref, "stream", "stream", code, took)
 
     async def outcomes(self, ref: PipelineRef, events: Sequence[Event]) -> list[Outcome]:
         """A row or an error for each event, in order."""
@@ -118,7 +190,7 @@ class Stream:
         for number, event in enumerate(events):
             try:
                 rows.append(msgspec.json.decode(event.message.value))
-            except (msgspec.DecodeError, RecursionError) as error:
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 errors[number] = InvalidRequest(f"the event is not valid JSON: {error}")
         pipeline = self._inference.engine.registry.get(ref).pipeline
         answers: list[Outcome] = []
@@ -133,7 +205,7 @@ class Stream:
         except InvalidInput:
             return [self._why_not(pipeline, row) for row in rows]
         request = RequestContext(door="stream", mode="stream", options=self.spec.options)
-        done = await self._inference.engine.run(ref, Batch(inputs.columns, inputs.rows), request)
+        done = await run_fairly(self._inference.engine, ref, Batch(inputs.columns, inputs.rows), request)
         answered = iter(done.outcomes())
         return [inputs.failures[row] if row in inputs.failures else next(answered) for row in range(len(rows))]
 
@@ -145,11 +217,18 @@ class Stream:
             return error
         raise AssertionError("a row was refused among others and is accepted alone")
 
-    def _answer(self, event: Event, row: Any, ref: PipelineRef) -> Message:
-        body = {"pipeline": ref.name, "version": ref.version, "position": event.position, "outputs": jsonable(row)}
-        return Message(msgspec.json.encode(body), _kept(event.message.headers))
+    def _answer(self, event: Event, outcome: Outcome, ref: PipelineRef) -> Message | EngineError:
+        """The message for *outcome*, or why there is none: one that has no JSON form must not hold up the stream."""
+        if isinstance(outcome, EngineError):
+            return outcome
+        try:
+            row = jsonable(outcome)
+            body = {"pipeline": ref.name, "version": ref.version, "position": event.position, "outputs": row}
+            return Message(msgspec.json.encode(body), _kept(event.message.headers))
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            return ModelFailure(f"the answer cannot be written as JSON: {error}")
 
-    def _dead_letter(self, event: Event, error: Any) -> Message:
+    def _dead_letter(self, event: Event, error: EngineError) -> Message:
         value = event.message.value.decode("utf-8", "replace")
         body = {
             "error": {"code": error.code, "message": error.message},
@@ -159,17 +238,27 @@ class Stream:
         return Message(msgspec.json.encode(body), _kept(event.message.headers))
 
 
+async def _awaited(reading: Awaitable[Sequence[Event]]) -> Sequence[Event]:
+    return await reading
+
+
 async def _merged(followed: Sequence[AsyncGenerator[Event]]) -> AsyncGenerator[Message]:
-    queue: asyncio.Queue[Message] = asyncio.Queue(1024)
+    queue: asyncio.Queue[Message | None] = asyncio.Queue(1024)
 
     async def pump(events: AsyncGenerator[Event]) -> None:
         async for event in events:
             await queue.put(event.message)
+        await queue.put(None)
 
     pumps = [asyncio.create_task(pump(events)) for events in followed]
+    left = len(pumps)
     try:
-        while True:
-            yield await queue.get()
+        while left:
+            message = await queue.get()
+            if message is None:
+                left -= 1
+            else:
+                yield message
     finally:
         for task in pumps:
             task.cancel()
@@ -202,13 +291,38 @@ class Streams:
         """Run the streams of *specs*."""
         for spec in specs:
             stream = self._streams[spec.name] = Stream(spec, self._broker, self._inference)
-            self._tasks[spec.name] = asyncio.get_running_loop().create_task(stream.run())
+            task = self._tasks[spec.name] = asyncio.get_running_loop().create_task(stream.run())
+            task.add_done_callback(partial(_ended, stream))
+
+    async def follow(self, specs: Iterable[StreamSpec]) -> None:
+        """Run the streams of *specs* and no others; one that was changed goes on with what it had not committed."""
+        wanted = {spec.name: spec for spec in specs}
+        gone = [name for name, stream in self._streams.items() if wanted.get(name) != stream.spec]
+        await self._end([self._tasks.pop(name) for name in gone])
+        for name in gone:
+            del self._streams[name]
+        self.start(spec for name, spec in wanted.items() if name not in self._streams)
+
+    async def drain(self, limit_s: float) -> int:
+        """Finish what is in the topics within *limit_s*; returns how many events are left."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.gather(*(stream.drained() for stream in self)), limit_s)
+        return sum(stream.lag for stream in self)
 
     async def stop(self) -> None:
         """Stop reading; what was read and not committed is read again by whoever comes next."""
-        for task in self._tasks.values():
-            task.cancel()
-        for task in self._tasks.values():
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await self._end(list(self._tasks.values()))
         await self._broker.close()
+
+    @staticmethod
+    async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _ended(stream: Stream, task: asyncio.Task[None]) -> None:
+    """A stream that ends by a fault of ours says so, here and in its status."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        stream.reason = "it ended by a fault; the log has it"
+        log.error("a stream ended", stream=stream.spec.name, exc_info=error)

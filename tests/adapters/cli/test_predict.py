@@ -29,7 +29,7 @@ model:
 
 
 def predict(*arguments: str) -> int:
-    commands = Commands(assembly.serve, assembly.check, assembly.declared, assembly.open_application)
+    commands = Commands(assembly.serve, assembly.check, assembly.declared, assembly.open_application, assembly.open_server)
     return main(commands, ["predict", *arguments])
 
 

@@ -68,6 +68,7 @@ class Recipe:
     batched: bool = True
     examples: tuple[Mapping[str, Any], ...] = ()
     required: bool = True
+    model: ModelAdapter | None = None
 
     @property
     def spec(self) -> PipelineSpec:
@@ -100,7 +101,7 @@ class MemoryWorkspace:
         if self.broken is not None:
             raise InvalidConfig(self.broken)
         recipe = self.recipes[PipelineRef(spec.name, spec.version)]
-        model = FunctionModel(recipe.takes, recipe.gives, recipe.predict)
+        model = recipe.model or FunctionModel(recipe.takes, recipe.gives, recipe.predict)
         given, returned = (row_specs(specs, batched=recipe.batched) for specs in (recipe.takes, recipe.gives))
         plan = compose((), given, returned, ())
         return Pipeline(spec, plan, model, model_name=f"{spec.name}-model", digest="sha256:0123")

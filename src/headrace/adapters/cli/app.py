@@ -17,6 +17,7 @@ from headrace.adapters.cli.models import models
 from headrace.adapters.cli.output import counted
 from headrace.adapters.cli.predict import predict
 from headrace.adapters.cli.serve import serve
+from headrace.adapters.cli.verify import verify
 from headrace.domain.errors import EngineError, InvalidConfig, InvalidRequest, NotFound
 from headrace.domain.parameters import nearest
 
@@ -60,7 +61,7 @@ def headrace(ctx: click.Context, debug: bool) -> None:
     ctx.meta["debug"] = debug
 
 
-for command in (init, serve, predict, batch, check, models):
+for command in (init, serve, predict, batch, check, verify, models):
     headrace.add_command(command)
 
 

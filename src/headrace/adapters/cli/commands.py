@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:  # `headrace --help` must not wait for the engine to be imported
     from headrace.domain.ports import Declared
+    from headrace.domain.routing import Asked
     from headrace.services.deployments import Deployments
     from headrace.services.inference import Inference
     from headrace.services.jobs import Jobs
+    from headrace.services.verify import Verification
 
 
 class Report(Protocol):
@@ -42,6 +44,9 @@ class Application(Protocol):
     def jobs(self) -> Jobs:
         """Runs whole tables."""
 
+    def verification(self, asked: Asked) -> Verification:
+        """A comparison of the ways to ask a pipeline."""
+
 
 class Serve(Protocol):
     """Serves until it is stopped; blocks."""
@@ -57,10 +62,11 @@ class Commands:
     """The application's own functions, each for one configuration file.
 
     *check* looks without loading; *declared* reads what the files say and raises InvalidConfig; *open_application*
-    loads it all for the length of an ``async with`` block.
+    loads it all for the length of an ``async with`` block, and *open_server* serves it over HTTP as well.
     """
 
     serve: Serve
     check: Callable[[Path], Report]
     declared: Callable[[Path], Declared]
     open_application: Callable[[Path], AbstractAsyncContextManager[Application]]
+    open_server: Callable[[Path], AbstractAsyncContextManager[tuple[Application, str]]]

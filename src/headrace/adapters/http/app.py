@@ -18,12 +18,15 @@ from headrace.adapters.http.open_inference import OpenInferenceCalls
 from headrace.adapters.http.openai import OpenAICalls
 from headrace.adapters.http.routes import Routes
 from headrace.adapters.http.settings import ApiSettings
+from headrace.adapters.http.sockets import Sockets
+from headrace.adapters.http.streams_events import StreamCalls
 from headrace.adapters.http.uploads import UploadCalls
 from headrace.core.constraints import Secret
 from headrace.core.logging import logger, request_id
 from headrace.domain.errors import Denied, NotReady
 from headrace.services.deployments import Deployments
 from headrace.services.inference import Inference
+from headrace.services.streams import Streams
 
 log = logger(__name__)
 
@@ -38,6 +41,7 @@ def create_app(
     *,
     token: Secret | str | None = None,
     metrics: Scrape | None = None,
+    streams: Streams | None = None,
     title: str = "Headrace",
     version: str = "1.0.0",
 ) -> HttpDoor:
@@ -46,7 +50,8 @@ def create_app(
     With a *token* every path but the two probes demands it. *metrics* answers ``/metrics``; *title* and *version*
     head the documentation.
     """
-    return HttpDoor(inference, deployments, settings, Doorkeeper(token, settings.cors_origins), metrics, title, version)
+    doorkeeper = Doorkeeper(token, settings.cors_origins)
+    return HttpDoor(inference, deployments, settings, doorkeeper, metrics, streams, title, version)
 
 
 class HttpDoor:
@@ -59,6 +64,7 @@ class HttpDoor:
         settings: ApiSettings,
         doorkeeper: Doorkeeper,
         metrics: Scrape | None,
+        streams: Streams | None,
         title: str,
         version: str,
     ) -> None:
@@ -71,7 +77,10 @@ class HttpDoor:
         self._health = HealthCalls(inference, deployments, metrics)
         native = NativeCalls(inference, deployments, self._departures, settings.max_body)
         v2, v1 = OpenInferenceCalls(native, self._health), OpenAICalls(native)
-        self._routes = Routes(native, v2, v1, UploadCalls(native), self._health)
+        self._streams = streams
+        self._stream_calls = StreamCalls(streams, self._health, self._departures, settings.max_body)
+        self._sockets = Sockets(self._stream_calls, doorkeeper)
+        self._routes = Routes(native, v2, v1, UploadCalls(native), self._stream_calls, self._health)
         self._framework = Framework(self._build, settings.max_body)
         self._max_body = settings.max_body
         self._prefix = secrets.token_hex(4)
@@ -89,6 +98,11 @@ class HttpDoor:
     def drain(self) -> None:
         """Stop being ready; requests are still answered, and each answer ends its connection."""
         self._health.draining = True
+        self._stream_calls.stop()
+
+    async def sockets_closed(self, limit_s: float) -> None:
+        """Wait until the WebSockets have ended, which they do once their events are answered; at most *limit_s*."""
+        await self._sockets.closed(limit_s)
 
     def close(self) -> None:
         """Let go of timers; call it when nothing is in flight any more."""
@@ -97,7 +111,7 @@ class HttpDoor:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
-            await _answer_other(scope, receive, send)
+            await self._answer_other(scope, receive, send)
             return
         headers = dict(scope["headers"])
         call = Call(scope, receive, send, headers)
@@ -167,20 +181,21 @@ class HttpDoor:
         if (task := asyncio.current_task()) is not None:
             task.uncancel()
 
+    async def _answer_other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A WebSocket, or lifespan messages of servers that send them."""
+        if scope["type"] == "websocket":
+            # Not what the client calls itself: the answers to its events find it by this id.
+            number = f"{self._prefix}-{next(self._numbers)}"
+            request_id.set(number)
+            await self._sockets.answer(scope, receive, send, number)
+            return
+        while (message := await receive())["type"] != "lifespan.shutdown":
+            if message["type"] == "lifespan.startup":
+                await send({"type": "lifespan.startup.complete"})
+        await send({"type": "lifespan.shutdown.complete"})
+
     def _build(self) -> Application:
         from headrace.adapters.http.resources import About, build
 
         about = About(self._title, self._version, self._doorkeeper.guarded)
-        return build(self._inference, self._deployments, self._health, about, self._max_body)
-
-
-async def _answer_other(scope: Scope, receive: Receive, send: Send) -> None:
-    """Lifespan messages of servers that send them; a WebSocket is refused."""
-    if scope["type"] == "websocket":
-        await receive()
-        await send({"type": "websocket.close", "code": 1000})
-        return
-    while (message := await receive())["type"] != "lifespan.shutdown":
-        if message["type"] == "lifespan.startup":
-            await send({"type": "lifespan.startup.complete"})
-    await send({"type": "lifespan.shutdown.complete"})
+        return build(self._inference, self._deployments, self._health, self._stream_calls, about, self._max_body)

@@ -36,11 +36,12 @@ class ClientLeft(Exception):
 class Call:
     """A request and its answer. *headers* have lower-case names; of a repeated header the last one counts.
 
-    *closing* ends the connection with the answer; *uncounted* marks an inference that no service has measured yet.
+    *closing* ends the connection with the answer; *uncounted* marks an inference that no service has measured yet;
+    *packs* lets an answer be compressed for a client that offers to unpack it.
     """
 
     __slots__ = (
-        "answered", "closing", "cross_origin", "departed", "headers", "method", "path", "receive",
+        "answered", "closing", "cross_origin", "departed", "headers", "method", "packs", "path", "receive",
         "request_id", "scope", "send", "started", "task", "uncounted", "watch",
     )  # fmt: skip
 
@@ -58,6 +59,8 @@ class Call:
         self.answered = False
         self.departed = False
         self.uncounted = False
+        # Triton's asyncio client offers to unpack whatever comes, and then does so with tensors alone.
+        self.packs = not self.path.startswith("/v2/")
         self.task: asyncio.Task[Any] | None = None
         self.watch: asyncio.Task[None] | None = None
 
@@ -105,7 +108,7 @@ class Call:
         headers: HeaderList = [(b"content-type", media), (b"x-request-id", self.request_id.encode("ascii"))]
         if extra:
             headers += extra
-        if len(body) >= WORTH_PACKING and b"gzip" in self.headers.get(b"accept-encoding", b""):
+        if len(body) >= WORTH_PACKING and self.packs and b"gzip" in self.headers.get(b"accept-encoding", b""):
             body = await self._packed(body, headers)
         headers.append((b"content-length", b"%d" % len(body)))
         self.add_common(headers)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Mapping
 
+from headrace.adapters.credentials import Token
 from headrace.core.constraints import Secret
-from headrace.domain.errors import Denied, Unauthenticated
+from headrace.domain.errors import Denied
 
 OPEN_PATHS = frozenset({"/livez", "/readyz"})
 """What answers without a token: probes carry none."""
@@ -20,8 +20,7 @@ class Doorkeeper:
     """
 
     def __init__(self, token: Secret | str | None, origins: tuple[str, ...]) -> None:
-        text = token.reveal() if isinstance(token, Secret) else token
-        self._token = text.encode() if text else None
+        self._token = Token(token) if token else None
         self.any_origin = "*" in origins
         self._origins = frozenset(origin.rstrip("/").encode() for origin in origins)
 
@@ -34,7 +33,7 @@ class Doorkeeper:
         """Raises Unauthenticated or Denied for a request that may not pass."""
         if self._token is not None:
             if path not in OPEN_PATHS:
-                self._check_token(headers, self._token)
+                self._token.check(headers.get(b"x-api-key"), headers.get(b"authorization"))
         elif b"origin" in headers and method not in ("GET", "HEAD"):
             self._check_origin(headers)
 
@@ -46,15 +45,6 @@ class Doorkeeper:
         if self.any_origin:
             return b"*"
         return origin if origin in self._origins else None
-
-    def _check_token(self, headers: Mapping[bytes, bytes], token: bytes) -> None:
-        given = headers.get(b"x-api-key")
-        if given is None:
-            scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
-            if scheme.lower() != b"bearer":
-                raise Unauthenticated("a token is needed: send `Authorization: Bearer <token>` or `X-API-Key: <token>`")
-        if not hmac.compare_digest(given.strip(), token):
-            raise Unauthenticated("the token is not valid")
 
     def _check_origin(self, headers: Mapping[bytes, bytes]) -> None:
         origin = headers[b"origin"]

@@ -9,6 +9,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from headrace.adapters.http.errors import failure
 from headrace.adapters.http.rendering import to_json
+from headrace.adapters.http.swift import LARGEST_BODY, SLOW_HEADERS, Swift, is_hot
 from headrace.domain.errors import EngineError, InvalidRequest, TooLarge
 
 MAX_HEAD: Final = 65_536
@@ -31,6 +32,11 @@ class Line:
         self._protocol = protocol
         self.write = transport.write
         self.lingering = False
+
+    @property
+    def bare(self) -> asyncio.Transport:
+        """The transport itself."""
+        return self._transport
 
     def is_closing(self) -> bool:
         """Whether nothing more should be written."""
@@ -88,6 +94,81 @@ class Protocol(HttpToolsProtocol):
         self._head += len(data)
         if self._head > MAX_HEAD and not self.transport.is_closing():
             self._refuse(TooLarge(f"the request line and headers may have {MAX_HEAD} bytes"), b"431")
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        super().on_message_begin()
+        self._declared: bytes | None = None
+        self._slow = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header, whole."""
+        super().on_header(name, value)
+        name = self.headers[-1][0]
+        if name == b"content-length":
+            self._declared = value
+        elif name in SLOW_HEADERS:
+            self._slow = True
+
+    def on_headers_complete(self) -> None:
+        """The head is there: now it is known which way the request takes."""
+        if not self._is_swift():
+            super().on_headers_complete()
+            return
+        scope: Any = self.scope
+        scope["method"], scope["query_string"] = "POST", b""
+        scope["path"], scope["raw_path"] = self.url.decode("ascii"), self.url
+        cycle: Any = Swift(
+            scope,
+            self.transport,
+            self.server_state.default_headers,
+            self.on_response_complete,
+            keep_alive=self.parser.should_keep_alive(),
+        )
+        self.cycle = cycle
+
+    def _is_swift(self) -> bool:
+        """Whether the shorter way will do: a hot call by itself, with a small body of a known length."""
+        declared = self._declared
+        return (
+            declared is not None
+            and not self._slow
+            and is_hot(self.url)
+            and b"%" not in self.url
+            and self.parser.get_method() == b"POST"
+            and self.parser.get_http_version() == "1.1"
+            and len(declared) <= len(str(LARGEST_BODY))
+            and int(declared) < LARGEST_BODY
+            and (self.cycle is None or self.cycle.response_complete)
+            and not self.pipeline
+            and not self.flow.write_paused
+        )
+
+    def on_message_complete(self) -> None:
+        """The request is there as a whole."""
+        cycle: Any = self.cycle
+        if isinstance(cycle, Swift) and cycle.more_body:
+            cycle.start(self.app)
+        else:
+            super().on_message_complete()
+
+    def cut(self) -> bool:
+        """Stop a request that is under way on the shorter way; False if there is none."""
+        cycle: Any = self.cycle
+        return isinstance(cycle, Swift) and not cycle.response_complete and cycle.cancel()
+
+    def _should_upgrade(self) -> bool:
+        """Whether this is the beginning of a WebSocket; with another method or without a key it is none."""
+        upgrade = super()._should_upgrade()
+        return upgrade and self.scope["method"] == "GET"
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """A client may offer another protocol (h2c); it is answered in this one, and nobody need be warned."""
+
+    def handle_websocket_upgrade(self) -> None:
+        """The connection changes hands, without the layer that is for HTTP alone."""
+        self.transport = self.transport.bare
+        super().handle_websocket_upgrade()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP."""

@@ -6,6 +6,7 @@ import asyncio
 from typing import Final
 
 from headrace.adapters.http.call import Call
+from headrace.adapters.http.swift import CALLER
 
 PERIOD_S: Final = 0.02
 
@@ -27,7 +28,7 @@ class Departures:
         """Watch over *call*, which the current task answers, until it is answered."""
         if call.task is not None:
             return
-        call.task = asyncio.current_task()
+        call.task = call.scope.get(CALLER) or asyncio.current_task()
         self._young.append(call)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(PERIOD_S, self._sweep)

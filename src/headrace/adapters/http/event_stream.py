@@ -24,6 +24,10 @@ class EventStream:
         """One event with *content* as JSON. Raises ClientLeft for a client that has long stopped reading."""
         await self._write(b"data: " + to_json(content) + b"\n\n", more=True)
 
+    async def write(self, event: bytes) -> None:
+        """One event as it stands. Raises ClientLeft likewise."""
+        await self._write(event, more=True)
+
     async def end(self, last: bytes = b"") -> None:
         """End the answer after *last*."""
         await self._write(last, more=False)

@@ -1,78 +1,66 @@
-"""The Open Inference Protocol V2 over REST, in JSON: inference, metadata and health under ``/v2``."""
+"""The Open Inference Protocol V2 over REST: inference, metadata and health under ``/v2``."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
-
-import msgspec
+from typing import Final
 
 import headrace
-from headrace.adapters.http.body import decode, read_body, require_json
+from headrace.adapters.http.body import read_body
 from headrace.adapters.http.call import Call
 from headrace.adapters.http.health import HealthCalls
 from headrace.adapters.http.native import NativeCalls
-from headrace.adapters.http.open_inference_tensors import RequestInput, to_inputs, to_output
+from headrace.adapters.http.open_inference_answers import reply
+from headrace.adapters.http.open_inference_bodies import head_length, require_readable
+from headrace.adapters.http.open_inference_generate import GenerateCalls
+from headrace.adapters.http.open_inference_repository import RepositoryCalls
+from headrace.adapters.http.open_inference_requests import (
+    Question,
+    read_bare,
+    read_binary,
+    read_json,
+    require_model,
+    wanted_outputs,
+)
+from headrace.adapters.http.open_inference_tensors import to_inputs
 from headrace.adapters.open_inference.datatypes import metadata_of, platform_of
-from headrace.adapters.open_inference.outputs import chosen_outputs
+from headrace.adapters.open_inference.models import EXTENSIONS as COMMON_EXTENSIONS
 from headrace.adapters.open_inference.parameters import take_parameters
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.routing import Asked
-from headrace.services.context import Result
 
-EXTENSIONS: Final[Sequence[str]] = ("schedule_policy",)
-
-
-class RequestOutput(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """One entry of ``outputs``."""
-
-    name: str
-    parameters: dict[str, Any] | None = None
-
-
-class Request(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """The body of an inference request."""
-
-    inputs: list[RequestInput]
-    id: str | None = None
-    parameters: dict[str, Any] | None = None
-    outputs: list[RequestOutput] | None = None
-
-
-_REQUEST: Final = msgspec.json.Decoder(Request)
-_FIELDS: Final = (
-    *Request.__struct_fields__,
-    *(field for field in RequestInput.__struct_fields__ if field != "parameters"),
-)
+EXTENSIONS: Final[Sequence[str]] = ("binary_tensor_data", *COMMON_EXTENSIONS, "generate")
+"""What ``GET /v2`` announces."""
 
 
 class OpenInferenceCalls:
     """Answers V2 calls."""
 
     def __init__(self, native: NativeCalls, health: HealthCalls) -> None:
+        self.repository = RepositoryCalls(native)
+        self.generation = GenerateCalls(native)
         self._native = native
         self._health = health
 
     async def infer(self, call: Call, name: str, version: str | None) -> None:
         """``POST /v2/models/{name}[/versions/{version}]/infer``."""
         call.uncounted = True
-        require_json(call)
+        head = head_length(call)
+        require_readable(call)
         body = await read_body(call, self._native.max_body)
-        given = decode(body, _REQUEST, _FIELDS)
         request = self._native.request(call)
         asked = Asked(name, version, request.headers, request.routing_key)
         pipeline = self._native.pipeline(asked)
+        question = _question(body, head, pipeline)
+        given = question.request
+        require_model(given, name, version)
         if given.parameters:
             take_parameters(request, given.parameters)
-        wanted = (
-            chosen_outputs([output.name for output in given.outputs], pipeline)
-            if given.outputs
-            else tuple(pipeline.outputs)
-        )
-        inputs = to_inputs(given.inputs, pipeline)
+        wanted = wanted_outputs(question, pipeline)
+        inputs = to_inputs(question, pipeline)
         call.uncounted = False
         result = await self._native.run(call, pipeline, asked, inputs, request)
-        await call.answer_json(_answer(result, pipeline, wanted, given.id))
+        await reply(call, result, pipeline, wanted, given.id)
 
     async def server(self, call: Call) -> None:
         """``GET /v2``."""
@@ -107,10 +95,7 @@ class OpenInferenceCalls:
         await call.answer_json({"name": name, "ready": True})
 
 
-def _answer(result: Result, pipeline: Pipeline, outputs: Sequence[str], asked_id: str | None) -> dict[str, Any]:
-    """The body of an answer. Raises the first row's error: a failed row fails the request."""
-    answer: dict[str, Any] = {"model_name": result.ref.name, "model_version": result.ref.version}
-    if asked_id is not None:
-        answer["id"] = asked_id
-    answer["outputs"] = [to_output(name, result.column(name), batched=pipeline.batched) for name in outputs]
-    return answer
+def _question(body: bytes, head: int | None, pipeline: Pipeline) -> Question:
+    if head is None:
+        return read_json(body)
+    return read_binary(body, head) if head else read_bare(body, pipeline)

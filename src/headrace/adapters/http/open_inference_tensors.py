@@ -1,4 +1,4 @@
-"""How do V2 tensors in JSON become columns, and columns tensors?"""
+"""How do the tensors of V2 requests, in JSON or raw, become columns, and columns the tensors of answers?"""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Any, Final
 
 import msgspec
 
+from headrace.adapters.http.open_inference_requests import Question, RequestInput
 from headrace.adapters.http.rendering import to_json
-from headrace.adapters.open_inference import tensors
+from headrace.adapters.open_inference import raw, tensors
 from headrace.adapters.open_inference.datatypes import BY_DTYPE
-from headrace.adapters.open_inference.outputs import JSON_TEXT, as_array
+from headrace.adapters.open_inference.outputs import JSON_TEXT, Tensor, as_array, to_tensor
 from headrace.adapters.open_inference.tensors import folded, wrong_size
 from headrace.domain.errors import InvalidInput
 from headrace.domain.pipeline import Pipeline
@@ -23,36 +24,40 @@ from headrace.services.context import Inputs
 BASE64: Final[Mapping[str, Any]] = {"content_type": "base64"}
 
 
-class RequestInput(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """One entry of ``inputs``."""
-
-    name: str
-    shape: list[int]
-    datatype: str
-    data: list[Any]
-    parameters: dict[str, Any] | None = None
-
-
-def to_inputs(given: Sequence[RequestInput], pipeline: Pipeline) -> Inputs:
-    """The tensors of a request as columns of nested lists.
+def to_inputs(question: Question, pipeline: Pipeline) -> Inputs:
+    """The tensors of a request as columns: arrays of those that came raw, nested lists of those in JSON.
 
     Raises InvalidInput for a shape that does not hold, a datatype that does not fit, and an unknown or repeated name.
     """
-    return tensors.to_inputs(given, pipeline, _column)
+    raws = question.raws
+    if not raws:
+        return tensors.to_inputs(question.request.inputs, pipeline, _column)
+
+    def column(tensor: RequestInput, spec: TensorSpec) -> Column:
+        if tensor.name in raws:
+            return raw.column_of(raws[tensor.name], tensor, spec, tensor.parameters)
+        return _column(tensor, spec)
+
+    return tensors.to_inputs(question.request.inputs, pipeline, column)
 
 
 def _column(tensor: RequestInput, spec: TensorSpec) -> list[Any]:
     """The data of a tensor nested as its shape says; the elements of BYTES as the column wants them."""
-    column = _nested(tensor)
+    column = _nested(tensor, tensor.data or [])
+    if tensor.datatype == "FP16":
+        raise InvalidInput(
+            f"input {tensor.name!r}: FP16 has no form in JSON; send it as binary data, or send FP32",
+            details={"column": tensor.name},
+        )
     if tensor.datatype != "BYTES" or spec.dtype == "string":
         return column
     coded = (tensor.parameters or {}).get("content_type")
     return [_element(value, tensor.name, spec.dtype, coded) for value in column]
 
 
-def _nested(tensor: RequestInput) -> list[Any]:
+def _nested(tensor: RequestInput, data: list[Any]) -> list[Any]:
     """The data of a tensor nested as its shape says, be it given so or as one flat list."""
-    shape, data = tensor.shape, tensor.data
+    shape = tensor.shape
     flat = not data or not isinstance(data[0], list)
     if flat and len(data) == prod(shape):
         return folded(data, shape)
@@ -123,3 +128,26 @@ def to_output(name: str, column: Column, *, batched: bool) -> dict[str, Any]:
         coded = [base64.b64encode(value).decode("ascii") for value in values]
         return {**answer, "parameters": BASE64, "data": coded}
     return {**answer, "parameters": JSON_TEXT, "data": [to_json(value).decode() for value in values]}
+
+
+def to_raw_output(name: str, column: Column, *, batched: bool) -> tuple[dict[str, Any], Any]:
+    """A column as an output tensor whose data stand behind the JSON, and those data as anything that holds bytes."""
+    return raw_tensor(to_tensor(name, column, to_json, batched=batched))
+
+
+def raw_tensor(tensor: Tensor) -> tuple[dict[str, Any], Any]:
+    """A tensor whose data stand behind the JSON, and those data."""
+    values = tensor.values
+    data = raw.raw_of_elements(values) if isinstance(values, list) else raw.raw_of(values)
+    size = len(data) if isinstance(data, bytes) else data.nbytes
+    return _described(tensor, {**(tensor.parameters or {}), "binary_data_size": size}), data
+
+
+def json_tensor(tensor: Tensor) -> dict[str, Any]:
+    """A tensor of texts with its data in the JSON."""
+    return {**_described(tensor, tensor.parameters), "data": [value.decode() for value in tensor.values]}
+
+
+def _described(tensor: Tensor, parameters: Mapping[str, Any] | None) -> dict[str, Any]:
+    told = {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape}
+    return {**told, "parameters": parameters} if parameters else told

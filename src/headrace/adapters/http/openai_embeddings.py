@@ -111,7 +111,7 @@ def _answer(result: Result, vectors: Array, prompts: Prompts, *, packed: bool) -
 
 
 def _base64(vector: Array) -> str:
-    return base64.b64encode(vector.astype("<f4").tobytes()).decode("ascii")
+    return base64.b64encode(vector.astype("<f4", copy=False).data).decode("ascii")
 
 
 def _tokens(result: Result, prompts: Prompts) -> int:

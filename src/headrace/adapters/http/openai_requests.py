@@ -140,7 +140,8 @@ def further_inputs(body: Mapping[str, Any], kind: type[msgspec.Struct], pipeline
         if name in pipeline.inputs and name not in _OURS:
             given[name] = value
         elif name in NEUTRAL:
-            if value not in NEUTRAL[name]:
+            # By type as well: `logprobs: 0` asks for numbers, and 0 equals False.
+            if not any(type(value) is type(neutral) and value == neutral for neutral in NEUTRAL[name]):
                 raise refused(name, _unsupported(name, value, pipeline))
         elif name not in IGNORED:
             known = [*kind.__struct_fields__, *pipeline.inputs, *NEUTRAL, *IGNORED]

@@ -19,6 +19,7 @@ from headrace.adapters.http.schemas import (
     shown_examples,
     success_schema,
 )
+from headrace.adapters.http.streams import stream_paths
 from headrace.adapters.http.uploads import KINDS
 from headrace.domain.pipeline import Pipeline
 from headrace.services.deployments import Deployments
@@ -54,6 +55,7 @@ class Documentation:
             **self._native(pipelines),
             **_predict_files(),
             **document.get("paths", {}),
+            **stream_paths(),
             **_open_inference(),
             **openai_paths(pipelines),
             **_probes(),

@@ -18,6 +18,8 @@ from headrace.adapters.http.models import models_router
 from headrace.adapters.http.openapi import Documentation
 from headrace.adapters.http.pipelines import pipelines_router
 from headrace.adapters.http.replies import FAILURES, failed, reply
+from headrace.adapters.http.streams import streams_router
+from headrace.adapters.http.streams_events import StreamCalls
 from headrace.domain.errors import EngineError
 from headrace.services.deployments import Deployments
 from headrace.services.inference import Inference
@@ -33,7 +35,12 @@ class About:
 
 
 def build(
-    inference: Inference, deployments: Deployments, health: HealthCalls, about: About, max_body: int
+    inference: Inference,
+    deployments: Deployments,
+    health: HealthCalls,
+    streams: StreamCalls,
+    about: About,
+    max_body: int,
 ) -> Application:
     """The application, with no middleware of its own: what it would do, the door around it does."""
     app = FastAPI(title=about.title, version=about.version, redoc_url=None, redirect_slashes=False)
@@ -41,6 +48,7 @@ def build(
         app.add_exception_handler(kind, failed)
     app.include_router(models_router(inference, deployments, max_body))
     app.include_router(pipelines_router(inference, deployments))
+    app.include_router(streams_router(streams))
     _add_health(app, health)
     documentation = Documentation(app, inference, deployments, guarded=about.guarded)
     app.openapi = documentation.current  # type: ignore[method-assign]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,11 +10,15 @@ from headrace.adapters.http.call import Call
 from headrace.adapters.http.health import HealthCalls
 from headrace.adapters.http.native import NativeCalls
 from headrace.adapters.http.open_inference import OpenInferenceCalls
+from headrace.adapters.http.open_inference_repository import REFUSED
 from headrace.adapters.http.openai import OpenAICalls
+from headrace.adapters.http.streams_events import StreamCalls
 from headrace.adapters.http.uploads import KINDS, UploadCalls
 
 Answer = Callable[..., Awaitable[Any]]
 PREFIX: Final = "/api/v1"
+ANY: Final = "*"
+"""The method of what is refused whichever way it is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,8 @@ class Found:
     @property
     def methods(self) -> tuple[str, ...]:
         """The methods that are answered."""
+        if self.method == ANY:
+            return ("GET", "HEAD", "POST")
         return ("GET", "HEAD") if self.method == "GET" else (self.method,)
 
 
@@ -44,17 +50,26 @@ class Routes:
         open_inference: OpenInferenceCalls,
         openai: OpenAICalls,
         uploads: UploadCalls,
+        streams: StreamCalls,
         health: HealthCalls,
     ) -> None:
         self._native = native
         self._v2 = open_inference
         self._openai = openai
         self._uploads = uploads
+        self._of_streams: Mapping[str, tuple[str, Answer]] = {
+            "events": ("POST", streams.publish),
+            "results": ("GET", streams.results),
+            "ws": ("GET", streams.socket),
+        }
         self._exact: Mapping[str, Found] = {
             f"{PREFIX}/inference": Found("POST", native.infer),
             "/v2": Found("GET", open_inference.server),
+            "/v2/": Found("GET", open_inference.server),
             "/v2/health/live": Found("GET", open_inference.live),
             "/v2/health/ready": Found("GET", open_inference.ready),
+            "/v2/models/stats": Found("GET", open_inference.repository.statistics, (None, None)),
+            "/v2/repository/index": Found("POST", open_inference.repository.index),
             "/v1/models": Found("GET", openai.models.list),
             "/v1/embeddings": Found("POST", openai.embeddings.create),
             "/v1/completions": Found("POST", openai.completions.complete),
@@ -85,16 +100,38 @@ class Routes:
                 return Found("POST", self._native.predict, (name,))
             case ["v2", "models", name, "versions", version, "infer"]:
                 return Found("POST", self._v2.infer, (name, version))
-            case ["v2", "models", name]:
-                return Found("GET", self._v2.model, (name, None))
-            case ["v2", "models", name, "versions", version]:
-                return Found("GET", self._v2.model, (name, version))
-            case ["v2", "models", name, "ready"]:
-                return Found("GET", self._v2.model_ready, (name, None))
-            case ["v2", "models", name, "versions", version, "ready"]:
-                return Found("GET", self._v2.model_ready, (name, version))
+            case ["v2", "models", name, "versions", version, *rest]:
+                return self._of_model(rest, name, version)
+            case ["v2", "models", name, *rest]:
+                return self._of_model(rest, name, None)
+            case ["v2", "repository", "models", name, "load"]:
+                return Found("POST", self._v2.repository.load, (name,))
+            case ["v2", "repository", "models", name, "unload"]:
+                return Found("POST", self._v2.repository.unload, (name,))
+            case ["v2", extension, *_] if extension in REFUSED:
+                return Found(ANY, self._v2.repository.refuse, (REFUSED[extension],))
             case ["v1", "models", name]:
                 return Found("GET", self._openai.models.show, (name,))
+            case ["api", "v1", "streams", name, part] if part in self._of_streams:
+                return Found(*self._of_streams[part], (name,))
             case ["api", "v1", "predict", "image", version] | ["predict", "image", version]:
                 return Found("POST", self._uploads.one, ("image", version))
+        return None
+
+    def _of_model(self, rest: Sequence[str], name: str, version: str | None) -> Found | None:
+        """What answers a path that goes on with *rest* after the name and the version of a model."""
+        v2, names = self._v2, (name, version)
+        match rest:
+            case []:
+                return Found("GET", v2.model, names)
+            case ["ready"]:
+                return Found("GET", v2.model_ready, names)
+            case ["stats"]:
+                return Found("GET", v2.repository.statistics, names)
+            case ["generate"]:
+                return Found("POST", v2.generation.generate, names)
+            case ["generate_stream"]:
+                return Found("POST", v2.generation.stream, names)
+            case [("config" | "trace") as extension, *_]:
+                return Found(ANY, v2.repository.refuse, (REFUSED[extension],))
         return None

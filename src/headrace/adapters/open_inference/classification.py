@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ def classified(name: str, column: Column, count: int, pipeline: Pipeline) -> Ten
     scores = as_array(column, batched=pipeline.batched)
     if scores.dtype.kind not in "iuf":
         raise InvalidRequest(f"output {name!r} holds no scores, so it cannot be classified")
-    rows = scores.reshape(len(scores), -1) if pipeline.batched else scores.reshape(1, -1)
+    rows = scores.reshape(len(scores), prod(scores.shape[1:])) if pipeline.batched else scores.reshape(1, -1)
     label = _labels(pipeline, rows.shape[1])
     kept = min(count, rows.shape[1])
     values = [element for row in rows for element in _best(row, kept, label)]

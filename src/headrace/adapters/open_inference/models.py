@@ -56,6 +56,8 @@ async def load(deployments: Deployments, name: str, parameters: Mapping[str, Any
     await deployments.load(name)
 
 
-async def unload(deployments: Deployments, name: str) -> None:
-    """Take every version out of service. Raises NotFound."""
+async def unload(deployments: Deployments, name: str, parameters: Mapping[str, Any] | None = None) -> None:
+    """Take every version out of service. Raises NotFound, and InvalidRequest when others should go with it."""
+    if (parameters or {}).get("unload_dependents"):
+        raise InvalidRequest("parameter 'unload_dependents' is not served: unload each model by its own name")
     await deployments.unload(name)

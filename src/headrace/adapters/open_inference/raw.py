@@ -36,10 +36,16 @@ def column_of(
 
 
 def array_of(raw: bytes | memoryview, dtype: np.dtype[Any], shape: Sequence[int]) -> Array:
-    """Bytes as an array in this machine's byte order, aligned and free to be written to: models do."""
+    """Bytes as an array in this machine's byte order, aligned and free to be written to: models do.
+
+    It is a view where *raw* lies so already, else a copy.
+    """
     if dtype.kind == "b":
-        return (np.frombuffer(raw, np.uint8) != 0).reshape(shape)
-    return np.frombuffer(raw, dtype).reshape(shape).astype(dtype.newbyteorder("="))
+        flags: Array = np.frombuffer(raw, np.uint8) != 0
+        return flags.reshape(shape)
+    view = np.frombuffer(raw, dtype).reshape(shape)
+    array: Array = view.astype(dtype.newbyteorder("="), copy=not (view.flags.aligned and view.flags.writeable))
+    return array
 
 
 def wrong_bytes(tensor: Given, itemsize: int, found: int) -> InvalidInput:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from headrace.domain.registry import PipelineRef
-from headrace.services.measures import Histogram, Measures
+from headrace.services.measures import Histogram, Measures, SizedBatches
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +18,23 @@ class Duration:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchStatistics:
+    """The batches of one size; each duration counts them all."""
+
+    batch_size: int
+    compute_input: Duration
+    compute_infer: Duration
+    compute_output: Duration
+
+
+@dataclass(frozen=True, slots=True)
 class Statistics:
     """One version's figures since it was first served.
 
     *success* and *fail* count requests, *queue* and *compute_…* batches (the queue's time is that of the oldest
     request), *inference_count* rows and *execution_count* batches; of cache lookups the time is not measured.
+    *last_inference_ms* is in milliseconds since the epoch, 0 before the first batch; *batches* go by their size, and
+    leave out the very large ones.
     """
 
     success: Duration
@@ -35,6 +47,8 @@ class Statistics:
     cache_miss: Duration
     inference_count: int
     execution_count: int
+    last_inference_ms: int = 0
+    batches: Sequence[BatchStatistics] = ()
 
 
 def statistics_of(measures: Measures, ref: PipelineRef) -> Statistics:
@@ -52,7 +66,17 @@ def statistics_of(measures: Measures, ref: PipelineRef) -> Statistics:
         cache_miss=Duration(measures.cache.get((ref, "miss"), 0)),
         inference_count=int(sizes.sum) if sizes else 0,
         execution_count=sum(sizes.counts) if sizes else 0,
+        last_inference_ms=int(measures.last_at.get(ref, 0.0) * 1e3),
+        batches=[_sized(size, seen) for size, seen in sorted(measures.by_size.get(ref, {}).items())],
     )
+
+
+def _sized(size: int, seen: SizedBatches) -> BatchStatistics:
+    spent = [
+        Duration(seen.count, round(seen.seconds.get(phase, 0.0) * 1e9))
+        for phase in ("preprocess", "infer", "postprocess")
+    ]
+    return BatchStatistics(size, *spent)
 
 
 def _phase(measures: Measures, ref: PipelineRef, phase: str) -> Duration:

@@ -81,7 +81,7 @@ class MemoryBroker(Broker):
         place.committed = max(place.committed, position + 1)
 
     def rewind(self, topic: str, group: str) -> None:
-        """Give *group* again what it has not committed, as after a restart."""
+        """Let the next read of *group* begin with what it has not committed, as after a restart."""
         if (log := self._topics.get(topic)) and (place := log.groups.get(group)):
             place.given = place.committed
 

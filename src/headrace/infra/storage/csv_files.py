@@ -18,7 +18,8 @@ from headrace.infra.storage.text_files import TextSink, TextSource
 from headrace.infra.storage.texts import csv_texts
 
 LARGEST_CELL: Final = 64 * 1024 * 1024
-LARGEST_CHUNK: Final = 32 * 1024 * 1024
+LARGEST_CHUNK: Final = 8 * 1024 * 1024
+"""Bytes of text in a chunk; as Python objects they take several times as much."""
 AT_ONCE: Final = 64
 """Rows read between two looks at how large the chunk has become."""
 

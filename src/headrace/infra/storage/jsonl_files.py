@@ -18,7 +18,8 @@ from headrace.infra.storage.text_files import TextSink, TextSource
 from headrace.infra.storage.texts import json_text, json_texts
 
 LARGEST_LINE: Final = 64 * 1024 * 1024
-LARGEST_CHUNK: Final = 32 * 1024 * 1024
+LARGEST_CHUNK: Final = 8 * 1024 * 1024
+"""Bytes of text in a chunk; as Python objects they take several times as much."""
 SHOWN: Final = 2000
 """Characters of a line that is no JSON, as they go into an errors file."""
 

@@ -98,8 +98,5 @@ def storage_errors(path: Path, done: str) -> Iterator[None]:
 
 def reason(error: OSError) -> str:
     """What the system says about *error*, without the path and the number."""
-    if error.strerror:
-        return error.strerror
-    if error.errno:
-        return os.strerror(error.errno)
-    return str(error).splitlines()[0][:200]
+    told = error.strerror or (os.strerror(error.errno) if error.errno else str(error).splitlines()[0])
+    return told.rpartition("[errno ")[2].partition("] ")[2] or told[:200]  # Arrow puts its own words around it

@@ -54,7 +54,9 @@ class ServerMetadataResponse(_message.Message):
     name: str
     version: str
     extensions: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: str | None = ..., version: str | None = ..., extensions: _Iterable[str] | None = ...) -> None: ...
+    def __init__(
+        self, name: str | None = ..., version: str | None = ..., extensions: _Iterable[str] | None = ...
+    ) -> None: ...
 
 class ModelMetadataRequest(_message.Message):
     __slots__ = ("name", "version")
@@ -74,7 +76,10 @@ class ModelMetadataResponse(_message.Message):
         name: str
         datatype: str
         shape: _containers.RepeatedScalarFieldContainer[int]
-        def __init__(self, name: str | None = ..., datatype: str | None = ..., shape: _Iterable[int] | None = ...) -> None: ...
+        def __init__(
+            self, name: str | None = ..., datatype: str | None = ..., shape: _Iterable[int] | None = ...
+        ) -> None: ...
+
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
     PLATFORM_FIELD_NUMBER: _ClassVar[int]
@@ -85,7 +90,14 @@ class ModelMetadataResponse(_message.Message):
     platform: str
     inputs: _containers.RepeatedCompositeFieldContainer[ModelMetadataResponse.TensorMetadata]
     outputs: _containers.RepeatedCompositeFieldContainer[ModelMetadataResponse.TensorMetadata]
-    def __init__(self, name: str | None = ..., versions: _Iterable[str] | None = ..., platform: str | None = ..., inputs: _Iterable[ModelMetadataResponse.TensorMetadata | _Mapping] | None = ..., outputs: _Iterable[ModelMetadataResponse.TensorMetadata | _Mapping] | None = ...) -> None: ...
+    def __init__(
+        self,
+        name: str | None = ...,
+        versions: _Iterable[str] | None = ...,
+        platform: str | None = ...,
+        inputs: _Iterable[ModelMetadataResponse.TensorMetadata | _Mapping] | None = ...,
+        outputs: _Iterable[ModelMetadataResponse.TensorMetadata | _Mapping] | None = ...,
+    ) -> None: ...
 
 class InferParameter(_message.Message):
     __slots__ = ("bool_param", "double_param", "int64_param", "string_param", "uint64_param")
@@ -99,10 +111,26 @@ class InferParameter(_message.Message):
     string_param: str
     double_param: float
     uint64_param: int
-    def __init__(self, bool_param: bool | None = ..., int64_param: int | None = ..., string_param: str | None = ..., double_param: float | None = ..., uint64_param: int | None = ...) -> None: ...
+    def __init__(
+        self,
+        bool_param: bool | None = ...,
+        int64_param: int | None = ...,
+        string_param: str | None = ...,
+        double_param: float | None = ...,
+        uint64_param: int | None = ...,
+    ) -> None: ...
 
 class InferTensorContents(_message.Message):
-    __slots__ = ("bool_contents", "bytes_contents", "fp32_contents", "fp64_contents", "int64_contents", "int_contents", "uint64_contents", "uint_contents")
+    __slots__ = (
+        "bool_contents",
+        "bytes_contents",
+        "fp32_contents",
+        "fp64_contents",
+        "int64_contents",
+        "int_contents",
+        "uint64_contents",
+        "uint_contents",
+    )
     BOOL_CONTENTS_FIELD_NUMBER: _ClassVar[int]
     INT_CONTENTS_FIELD_NUMBER: _ClassVar[int]
     INT64_CONTENTS_FIELD_NUMBER: _ClassVar[int]
@@ -119,7 +147,17 @@ class InferTensorContents(_message.Message):
     fp32_contents: _containers.RepeatedScalarFieldContainer[float]
     fp64_contents: _containers.RepeatedScalarFieldContainer[float]
     bytes_contents: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, bool_contents: _Iterable[bool] | None = ..., int_contents: _Iterable[int] | None = ..., int64_contents: _Iterable[int] | None = ..., uint_contents: _Iterable[int] | None = ..., uint64_contents: _Iterable[int] | None = ..., fp32_contents: _Iterable[float] | None = ..., fp64_contents: _Iterable[float] | None = ..., bytes_contents: _Iterable[bytes] | None = ...) -> None: ...
+    def __init__(
+        self,
+        bool_contents: _Iterable[bool] | None = ...,
+        int_contents: _Iterable[int] | None = ...,
+        int64_contents: _Iterable[int] | None = ...,
+        uint_contents: _Iterable[int] | None = ...,
+        uint64_contents: _Iterable[int] | None = ...,
+        fp32_contents: _Iterable[float] | None = ...,
+        fp64_contents: _Iterable[float] | None = ...,
+        bytes_contents: _Iterable[bytes] | None = ...,
+    ) -> None: ...
 
 class ModelInferRequest(_message.Message):
     __slots__ = ("id", "inputs", "model_name", "model_version", "outputs", "parameters", "raw_input_contents")
@@ -132,6 +170,7 @@ class ModelInferRequest(_message.Message):
             key: str
             value: InferParameter
             def __init__(self, key: str | None = ..., value: InferParameter | _Mapping | None = ...) -> None: ...
+
         NAME_FIELD_NUMBER: _ClassVar[int]
         DATATYPE_FIELD_NUMBER: _ClassVar[int]
         SHAPE_FIELD_NUMBER: _ClassVar[int]
@@ -142,7 +181,15 @@ class ModelInferRequest(_message.Message):
         shape: _containers.RepeatedScalarFieldContainer[int]
         parameters: _containers.MessageMap[str, InferParameter]
         contents: InferTensorContents
-        def __init__(self, name: str | None = ..., datatype: str | None = ..., shape: _Iterable[int] | None = ..., parameters: _Mapping[str, InferParameter] | None = ..., contents: InferTensorContents | _Mapping | None = ...) -> None: ...
+        def __init__(
+            self,
+            name: str | None = ...,
+            datatype: str | None = ...,
+            shape: _Iterable[int] | None = ...,
+            parameters: _Mapping[str, InferParameter] | None = ...,
+            contents: InferTensorContents | _Mapping | None = ...,
+        ) -> None: ...
+
     class InferRequestedOutputTensor(_message.Message):
         __slots__ = ("name", "parameters")
         class ParametersEntry(_message.Message):
@@ -152,11 +199,13 @@ class ModelInferRequest(_message.Message):
             key: str
             value: InferParameter
             def __init__(self, key: str | None = ..., value: InferParameter | _Mapping | None = ...) -> None: ...
+
         NAME_FIELD_NUMBER: _ClassVar[int]
         PARAMETERS_FIELD_NUMBER: _ClassVar[int]
         name: str
         parameters: _containers.MessageMap[str, InferParameter]
         def __init__(self, name: str | None = ..., parameters: _Mapping[str, InferParameter] | None = ...) -> None: ...
+
     class ParametersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -164,6 +213,7 @@ class ModelInferRequest(_message.Message):
         key: str
         value: InferParameter
         def __init__(self, key: str | None = ..., value: InferParameter | _Mapping | None = ...) -> None: ...
+
     MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
@@ -178,7 +228,16 @@ class ModelInferRequest(_message.Message):
     inputs: _containers.RepeatedCompositeFieldContainer[ModelInferRequest.InferInputTensor]
     outputs: _containers.RepeatedCompositeFieldContainer[ModelInferRequest.InferRequestedOutputTensor]
     raw_input_contents: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, model_name: str | None = ..., model_version: str | None = ..., id: str | None = ..., parameters: _Mapping[str, InferParameter] | None = ..., inputs: _Iterable[ModelInferRequest.InferInputTensor | _Mapping] | None = ..., outputs: _Iterable[ModelInferRequest.InferRequestedOutputTensor | _Mapping] | None = ..., raw_input_contents: _Iterable[bytes] | None = ...) -> None: ...
+    def __init__(
+        self,
+        model_name: str | None = ...,
+        model_version: str | None = ...,
+        id: str | None = ...,
+        parameters: _Mapping[str, InferParameter] | None = ...,
+        inputs: _Iterable[ModelInferRequest.InferInputTensor | _Mapping] | None = ...,
+        outputs: _Iterable[ModelInferRequest.InferRequestedOutputTensor | _Mapping] | None = ...,
+        raw_input_contents: _Iterable[bytes] | None = ...,
+    ) -> None: ...
 
 class ModelInferResponse(_message.Message):
     __slots__ = ("id", "model_name", "model_version", "outputs", "parameters", "raw_output_contents")
@@ -191,6 +250,7 @@ class ModelInferResponse(_message.Message):
             key: str
             value: InferParameter
             def __init__(self, key: str | None = ..., value: InferParameter | _Mapping | None = ...) -> None: ...
+
         NAME_FIELD_NUMBER: _ClassVar[int]
         DATATYPE_FIELD_NUMBER: _ClassVar[int]
         SHAPE_FIELD_NUMBER: _ClassVar[int]
@@ -201,7 +261,15 @@ class ModelInferResponse(_message.Message):
         shape: _containers.RepeatedScalarFieldContainer[int]
         parameters: _containers.MessageMap[str, InferParameter]
         contents: InferTensorContents
-        def __init__(self, name: str | None = ..., datatype: str | None = ..., shape: _Iterable[int] | None = ..., parameters: _Mapping[str, InferParameter] | None = ..., contents: InferTensorContents | _Mapping | None = ...) -> None: ...
+        def __init__(
+            self,
+            name: str | None = ...,
+            datatype: str | None = ...,
+            shape: _Iterable[int] | None = ...,
+            parameters: _Mapping[str, InferParameter] | None = ...,
+            contents: InferTensorContents | _Mapping | None = ...,
+        ) -> None: ...
+
     class ParametersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -209,6 +277,7 @@ class ModelInferResponse(_message.Message):
         key: str
         value: InferParameter
         def __init__(self, key: str | None = ..., value: InferParameter | _Mapping | None = ...) -> None: ...
+
     MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
@@ -221,7 +290,15 @@ class ModelInferResponse(_message.Message):
     parameters: _containers.MessageMap[str, InferParameter]
     outputs: _containers.RepeatedCompositeFieldContainer[ModelInferResponse.InferOutputTensor]
     raw_output_contents: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, model_name: str | None = ..., model_version: str | None = ..., id: str | None = ..., parameters: _Mapping[str, InferParameter] | None = ..., outputs: _Iterable[ModelInferResponse.InferOutputTensor | _Mapping] | None = ..., raw_output_contents: _Iterable[bytes] | None = ...) -> None: ...
+    def __init__(
+        self,
+        model_name: str | None = ...,
+        model_version: str | None = ...,
+        id: str | None = ...,
+        parameters: _Mapping[str, InferParameter] | None = ...,
+        outputs: _Iterable[ModelInferResponse.InferOutputTensor | _Mapping] | None = ...,
+        raw_output_contents: _Iterable[bytes] | None = ...,
+    ) -> None: ...
 
 class ModelStreamInferResponse(_message.Message):
     __slots__ = ("error_message", "infer_response")
@@ -229,7 +306,9 @@ class ModelStreamInferResponse(_message.Message):
     INFER_RESPONSE_FIELD_NUMBER: _ClassVar[int]
     error_message: str
     infer_response: ModelInferResponse
-    def __init__(self, error_message: str | None = ..., infer_response: ModelInferResponse | _Mapping | None = ...) -> None: ...
+    def __init__(
+        self, error_message: str | None = ..., infer_response: ModelInferResponse | _Mapping | None = ...
+    ) -> None: ...
 
 class ModelStatisticsRequest(_message.Message):
     __slots__ = ("name", "version")
@@ -248,7 +327,16 @@ class StatisticDuration(_message.Message):
     def __init__(self, count: int | None = ..., ns: int | None = ...) -> None: ...
 
 class InferStatistics(_message.Message):
-    __slots__ = ("cache_hit", "cache_miss", "compute_infer", "compute_input", "compute_output", "fail", "queue", "success")
+    __slots__ = (
+        "cache_hit",
+        "cache_miss",
+        "compute_infer",
+        "compute_input",
+        "compute_output",
+        "fail",
+        "queue",
+        "success",
+    )
     SUCCESS_FIELD_NUMBER: _ClassVar[int]
     FAIL_FIELD_NUMBER: _ClassVar[int]
     QUEUE_FIELD_NUMBER: _ClassVar[int]
@@ -265,7 +353,17 @@ class InferStatistics(_message.Message):
     compute_output: StatisticDuration
     cache_hit: StatisticDuration
     cache_miss: StatisticDuration
-    def __init__(self, success: StatisticDuration | _Mapping | None = ..., fail: StatisticDuration | _Mapping | None = ..., queue: StatisticDuration | _Mapping | None = ..., compute_input: StatisticDuration | _Mapping | None = ..., compute_infer: StatisticDuration | _Mapping | None = ..., compute_output: StatisticDuration | _Mapping | None = ..., cache_hit: StatisticDuration | _Mapping | None = ..., cache_miss: StatisticDuration | _Mapping | None = ...) -> None: ...
+    def __init__(
+        self,
+        success: StatisticDuration | _Mapping | None = ...,
+        fail: StatisticDuration | _Mapping | None = ...,
+        queue: StatisticDuration | _Mapping | None = ...,
+        compute_input: StatisticDuration | _Mapping | None = ...,
+        compute_infer: StatisticDuration | _Mapping | None = ...,
+        compute_output: StatisticDuration | _Mapping | None = ...,
+        cache_hit: StatisticDuration | _Mapping | None = ...,
+        cache_miss: StatisticDuration | _Mapping | None = ...,
+    ) -> None: ...
 
 class ModelStatistics(_message.Message):
     __slots__ = ("execution_count", "inference_count", "inference_stats", "last_inference", "name", "version")
@@ -281,7 +379,15 @@ class ModelStatistics(_message.Message):
     inference_count: int
     execution_count: int
     inference_stats: InferStatistics
-    def __init__(self, name: str | None = ..., version: str | None = ..., last_inference: int | None = ..., inference_count: int | None = ..., execution_count: int | None = ..., inference_stats: InferStatistics | _Mapping | None = ...) -> None: ...
+    def __init__(
+        self,
+        name: str | None = ...,
+        version: str | None = ...,
+        last_inference: int | None = ...,
+        inference_count: int | None = ...,
+        execution_count: int | None = ...,
+        inference_stats: InferStatistics | _Mapping | None = ...,
+    ) -> None: ...
 
 class ModelStatisticsResponse(_message.Message):
     __slots__ = ("model_stats",)
@@ -299,7 +405,13 @@ class ModelRepositoryParameter(_message.Message):
     int64_param: int
     string_param: str
     bytes_param: bytes
-    def __init__(self, bool_param: bool | None = ..., int64_param: int | None = ..., string_param: str | None = ..., bytes_param: bytes | None = ...) -> None: ...
+    def __init__(
+        self,
+        bool_param: bool | None = ...,
+        int64_param: int | None = ...,
+        string_param: str | None = ...,
+        bytes_param: bytes | None = ...,
+    ) -> None: ...
 
 class RepositoryIndexRequest(_message.Message):
     __slots__ = ("ready", "repository_name")
@@ -321,7 +433,10 @@ class RepositoryIndexResponse(_message.Message):
         version: str
         state: str
         reason: str
-        def __init__(self, name: str | None = ..., version: str | None = ..., state: str | None = ..., reason: str | None = ...) -> None: ...
+        def __init__(
+            self, name: str | None = ..., version: str | None = ..., state: str | None = ..., reason: str | None = ...
+        ) -> None: ...
+
     MODELS_FIELD_NUMBER: _ClassVar[int]
     models: _containers.RepeatedCompositeFieldContainer[RepositoryIndexResponse.ModelIndex]
     def __init__(self, models: _Iterable[RepositoryIndexResponse.ModelIndex | _Mapping] | None = ...) -> None: ...
@@ -335,13 +450,19 @@ class RepositoryModelLoadRequest(_message.Message):
         key: str
         value: ModelRepositoryParameter
         def __init__(self, key: str | None = ..., value: ModelRepositoryParameter | _Mapping | None = ...) -> None: ...
+
     REPOSITORY_NAME_FIELD_NUMBER: _ClassVar[int]
     MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
     PARAMETERS_FIELD_NUMBER: _ClassVar[int]
     repository_name: str
     model_name: str
     parameters: _containers.MessageMap[str, ModelRepositoryParameter]
-    def __init__(self, repository_name: str | None = ..., model_name: str | None = ..., parameters: _Mapping[str, ModelRepositoryParameter] | None = ...) -> None: ...
+    def __init__(
+        self,
+        repository_name: str | None = ...,
+        model_name: str | None = ...,
+        parameters: _Mapping[str, ModelRepositoryParameter] | None = ...,
+    ) -> None: ...
 
 class RepositoryModelLoadResponse(_message.Message):
     __slots__ = ()
@@ -356,13 +477,19 @@ class RepositoryModelUnloadRequest(_message.Message):
         key: str
         value: ModelRepositoryParameter
         def __init__(self, key: str | None = ..., value: ModelRepositoryParameter | _Mapping | None = ...) -> None: ...
+
     REPOSITORY_NAME_FIELD_NUMBER: _ClassVar[int]
     MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
     PARAMETERS_FIELD_NUMBER: _ClassVar[int]
     repository_name: str
     model_name: str
     parameters: _containers.MessageMap[str, ModelRepositoryParameter]
-    def __init__(self, repository_name: str | None = ..., model_name: str | None = ..., parameters: _Mapping[str, ModelRepositoryParameter] | None = ...) -> None: ...
+    def __init__(
+        self,
+        repository_name: str | None = ...,
+        model_name: str | None = ...,
+        parameters: _Mapping[str, ModelRepositoryParameter] | None = ...,
+    ) -> None: ...
 
 class RepositoryModelUnloadResponse(_message.Message):
     __slots__ = ()

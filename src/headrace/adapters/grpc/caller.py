@@ -1,0 +1,71 @@
+"""What does a call carry beside its message: who calls, under which id, until when, and what serves routing?"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from itertools import count
+from typing import Any, Final
+
+from headrace.adapters.credentials import Token
+from headrace.adapters.grpc.errors import ID_KEY
+
+MAX_ID: Final = 128
+ROUTING_KEY: Final = "x-routing-key"
+
+_PREFIX: Final = secrets.token_hex(4)
+_NUMBERS: Final = count(1)
+
+
+class Metadata(Mapping[str, str]):
+    """The metadata of a call, which are made only when somebody looks: most requests are routed without.
+
+    Of a repeated key the last one counts; binary ones (``…-bin``) are left out.
+    """
+
+    __slots__ = ("_context", "_found")
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+        self._found: dict[str, str] | None = None
+
+    def __getitem__(self, key: str) -> str:
+        return self._read()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read())
+
+    def __len__(self) -> int:
+        return len(self._read())
+
+    def _read(self) -> dict[str, str]:
+        if self._found is None:
+            given = self._context.invocation_metadata() or ()
+            self._found = {key: value for key, value in given if isinstance(value, str)}
+        return self._found
+
+    def bytes_of(self, key: str) -> bytes | None:
+        """The value of *key* as it was sent."""
+        value = self._read().get(key)
+        return None if value is None else value.encode("latin-1", "replace")
+
+
+def admit(token: Token | None, metadata: Metadata) -> None:
+    """Raises Unauthenticated for a call that may not pass."""
+    if token is not None:
+        token.check(metadata.bytes_of("x-api-key"), metadata.bytes_of("authorization"))
+
+
+def request_id_of(metadata: Metadata) -> str:
+    """The id that the caller gave, if it may stand in logs and answers; else one of ours."""
+    given = metadata.get(ID_KEY, "")
+    if 0 < len(given) <= MAX_ID and given.isascii() and given.isprintable():
+        return given
+    return f"{_PREFIX}-{next(_NUMBERS)}"
+
+
+def deadline_of(context: Any) -> float | None:
+    """When the caller stops waiting, in seconds of the monotonic clock; None if it never does."""
+    left: float | None = context.time_remaining()
+    return None if left is None else time.monotonic() + left

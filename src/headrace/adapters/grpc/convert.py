@@ -1,0 +1,165 @@
+"""How do requests become columns, and results encoded answers?"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from headrace.adapters.grpc import contents
+from headrace.adapters.grpc.generated.open_inference_pb2 import InferTensorContents, ModelInferResponse
+from headrace.adapters.grpc.requests import AskedOutput, AskedTensor, Question, Request, Values
+from headrace.adapters.grpc.wire import ANSWER_ID, ANSWER_OUTPUT, ANSWER_VALUES, field, opening
+from headrace.adapters.http.rendering import to_json
+from headrace.adapters.open_inference import raw, tensors
+from headrace.adapters.open_inference.classification import classified
+from headrace.adapters.open_inference.datatypes import DTYPES
+from headrace.adapters.open_inference.outputs import Tensor, chosen_outputs, to_tensor
+from headrace.domain.errors import InvalidRequest
+from headrace.domain.pipeline import Pipeline
+from headrace.domain.registry import PipelineRef
+from headrace.domain.tensors import Column, TensorSpec
+from headrace.services.context import Inputs, Result
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """Where a tensor's values go. *dtype* and *size* (bytes) are of raw numbers; BYTES have neither."""
+
+    tensor: AskedTensor
+    spec: TensorSpec
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any] | None
+    size: int
+
+    def column(self, values: Values) -> Column:
+        """The values as a column. Raises InvalidInput if they are not what the tensor says of them."""
+        if isinstance(values, InferTensorContents):
+            return contents.column_of(values, self.tensor, self.spec)
+        if self.dtype is None:
+            return raw.column_of(values, self.tensor, self.spec, self.tensor.parameters)
+        if len(values) != self.size:
+            raise raw.wrong_bytes(self.tensor, self.dtype.itemsize, len(values))
+        return raw.array_of(values, self.dtype, self.shape)
+
+
+class Layout:
+    """A question held against a pipeline: all that can be checked without the values, checked once."""
+
+    __slots__ = ("_pipeline", "batched", "outputs", "rows", "slots")
+
+    def __init__(self, question: Question, pipeline: Pipeline) -> None:
+        """Raises InvalidInput or InvalidRequest for what does not fit."""
+        self._pipeline = weakref.ref(pipeline)  # what is remembered must not keep a model in memory
+        self.slots: list[Slot] = []
+        self.outputs = _outputs(question.outputs, pipeline)
+        self.batched = pipeline.batched
+        self.rows = tensors.to_inputs(question.tensors, pipeline, self._note).rows
+
+    def _note(self, tensor: AskedTensor, spec: TensorSpec) -> Column:
+        dtype = DTYPES.get(tensor.datatype)
+        size = prod(tensor.shape) * dtype.itemsize if dtype else 0
+        self.slots.append(Slot(tensor, spec, tensor.shape or (1,), dtype, size))
+        return []
+
+    def of(self, pipeline: Pipeline) -> bool:
+        """Whether this is the layout for *pipeline*."""
+        return self._pipeline() is pipeline
+
+    def inputs(self, values: Sequence[Values]) -> Inputs:
+        """The columns of a request. Raises InvalidInput for values that are not what the question says."""
+        columns: dict[str, Column] = {}
+        for slot, given in zip(self.slots, values, strict=True):
+            column = slot.column(given)
+            columns[slot.tensor.name] = column if self.batched else [tensors.whole(column, slot.spec)]
+        return Inputs(columns, self.rows)
+
+
+def layout_of(question: Question, pipeline: Pipeline) -> Layout:
+    """The layout of *question* for *pipeline*, made anew only when either is new. Raises what Layout does."""
+    known: Layout | None = question.layout
+    if known is None or not known.of(pipeline):
+        known = question.layout = Layout(question, pipeline)
+    return known
+
+
+def _outputs(asked: Sequence[AskedOutput], pipeline: Pipeline) -> Sequence[AskedOutput]:
+    if not asked:
+        return [AskedOutput(name) for name in pipeline.outputs]
+    names = chosen_outputs([output.name for output in asked], pipeline)
+    if len(names) != len(asked):
+        raise InvalidRequest("an output is asked for twice")
+    return asked
+
+
+def answer(
+    result: Result,
+    pipeline: Pipeline,
+    outputs: Sequence[AskedOutput],
+    request: Request,
+) -> bytes:
+    """The encoded ModelInferResponse: raw if the request was, or if a datatype has no other form.
+
+    Raises the first row's error if one failed: the protocol knows no answer in which some rows are missing.
+    """
+    found = [_tensor(output, result, pipeline) for output in outputs]
+    if request.raw or any(tensor.datatype not in contents.FIELDS for tensor in found):
+        return _raw_answer(result.ref, request.id, found)
+    return _typed_answer(result.ref, request.id, found)
+
+
+def _tensor(output: AskedOutput, result: Result, pipeline: Pipeline) -> Tensor:
+    column = result.column(output.name)
+    if output.classes:
+        return classified(output.name, column, output.classes, pipeline)
+    return to_tensor(output.name, column, to_json, batched=pipeline.batched)
+
+
+def _raw_answer(ref: PipelineRef, request_id: bytes, found: Sequence[Tensor]) -> bytes:
+    parts: list[Any] = [_heading(ref.name, ref.version)]
+    if request_id:
+        parts.append(field(ANSWER_ID, request_id))
+    values: list[Any] = []
+    for tensor in found:
+        if isinstance(tensor.values, list):
+            parts.append(_description(tensor.name, tensor.datatype, tuple(tensor.shape), _shown(tensor)))
+            encoded: Any = raw.raw_of_elements(tensor.values)
+            size = len(encoded)
+        else:
+            parts.append(_description(tensor.name, tensor.datatype, tensor.shape, ()))  # type: ignore[arg-type]
+            encoded = raw.raw_of(tensor.values)
+            size = encoded.nbytes
+        values += (opening(ANSWER_VALUES, size), encoded)
+    return b"".join(parts + values)
+
+
+def _shown(tensor: Tensor) -> tuple[tuple[str, str], ...]:
+    return tuple((tensor.parameters or {}).items())
+
+
+@lru_cache(maxsize=1024)
+def _heading(name: str, version: str) -> bytes:
+    return ModelInferResponse(model_name=name, model_version=version).SerializeToString()
+
+
+@lru_cache(maxsize=4096)
+def _description(name: str, datatype: str, shape: tuple[int, ...], parameters: tuple[tuple[str, str], ...]) -> bytes:
+    tensor = ModelInferResponse.InferOutputTensor(name=name, datatype=datatype, shape=shape)
+    for key, value in parameters:
+        tensor.parameters[key].string_param = value
+    return field(ANSWER_OUTPUT, tensor.SerializeToString())
+
+
+def _typed_answer(ref: PipelineRef, request_id: bytes, found: Sequence[Tensor]) -> bytes:
+    message = ModelInferResponse(model_name=ref.name, model_version=ref.version, id=request_id.decode())
+    for tensor in found:
+        output = message.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
+        for key, value in (tensor.parameters or {}).items():
+            output.parameters[key].string_param = value
+        contents.fill(output.contents, tensor)
+    return message.SerializeToString()

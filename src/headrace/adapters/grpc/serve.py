@@ -1,0 +1,107 @@
+"""How does the door stand in the network? grpc.aio carries it; starting and stopping are ours."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import grpc
+from grpc_health.v1 import health_pb2_grpc
+
+from headrace.adapters.credentials import Token
+from headrace.adapters.grpc.door import Door
+from headrace.adapters.grpc.health import Health
+from headrace.adapters.grpc.servicer import Methods
+from headrace.adapters.http.settings import ApiSettings
+from headrace.core.constraints import Secret
+from headrace.domain.errors import InvalidConfig
+from headrace.services.deployments import Deployments
+from headrace.services.inference import Inference
+
+FAREWELL_S: Final = 1.0
+"""How long those whose time is over when stopping have to be told so."""
+
+
+async def serve(
+    inference: Inference,
+    deployments: Deployments,
+    settings: ApiSettings,
+    stop: asyncio.Event,
+    on_listening: Callable[[str], Awaitable[None] | None] | None = None,
+    *,
+    token: Secret | str | None = None,
+    port: int,
+) -> int:
+    """Serve over gRPC on *port* (0: a free one) until *stop* is set, and then until what was accepted is answered.
+
+    *on_listening* gets ``host:port`` once connections are accepted. When stopping, readiness goes first; after
+    ``drain_delay_s`` no more calls are accepted; calls under way have ``drain_s`` to be answered. Returns how many
+    were cut off. Raises InvalidConfig if the address cannot be had.
+    """
+    door = Door(Token(token) if token else None, inference.measures, lambda: deployments.ready)
+    leaving = asyncio.Event()
+    server = grpc.aio.server(options=_options(settings))
+    server.add_generic_rpc_handlers((Methods(inference, deployments, door),))
+    health_pb2_grpc.add_HealthServicer_to_server(Health(door, leaving), server)
+    address = _listen(server, settings.host, port)
+    await server.start()
+    try:
+        if on_listening is not None and (waiting := on_listening(address)) is not None:
+            await waiting
+        await stop.wait()
+        door.draining = True
+        leaving.set()
+        await asyncio.sleep(settings.drain_delay_s)
+        return await _drained(server, door, settings.drain_s)
+    finally:
+        await server.stop(None)
+
+
+def _options(settings: ApiSettings) -> list[tuple[str, Any]]:
+    return [
+        ("grpc.so_reuseport", 0),  # else a second server would share the port in silence
+        ("grpc.max_receive_message_length", settings.max_body),
+        ("grpc.max_send_message_length", -1),
+        # The limit above holds for what travels: a compressed message may grow a thousandfold when it is unpacked.
+        ("grpc.compression_enabled_algorithms_bitset", 1),
+    ]
+
+
+def _listen(server: Any, host: str, port: int) -> str:
+    """Bind *server* to the first address of *host*; returns ``host:port``."""
+    try:
+        family, _, _, _, (ip, *_) = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise InvalidConfig(f"api.host {host!r} is no address that can be listened on: {error.strerror}") from None
+    shown = f"[{ip}]" if family == socket.AF_INET6 else str(ip)
+    try:
+        return f"{shown}:{server.add_insecure_port(f'{shown}:{port}')}"
+    except RuntimeError:  # gRPC does not say why; the system does
+        why = _why_not(family, str(ip), port)
+    hint = "; stop what uses it or set another api.grpc_port" if why == errno.EADDRINUSE else ""
+    raise InvalidConfig(f"cannot listen on {host} port {port}: {os.strerror(why)}{hint}")
+
+
+def _why_not(family: int, ip: str, port: int) -> int:
+    """The number of the system's error when a port is bound."""
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((ip, port))
+        except OSError as error:
+            return error.errno or errno.EADDRNOTAVAIL
+    return errno.EADDRINUSE
+
+
+async def _drained(server: Any, door: Door, drain_s: float) -> int:
+    """Accept no more calls and wait for those under way; returns how many had to be told that nothing will come."""
+    ending = asyncio.ensure_future(server.stop(drain_s + FAREWELL_S))
+    door.end_streams()
+    await asyncio.wait({ending}, timeout=drain_s)
+    cut = 0 if ending.done() else door.give_up()
+    await ending
+    return cut

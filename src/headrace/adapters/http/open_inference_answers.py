@@ -1,0 +1,48 @@
+"""What does a V2 answer look like: JSON alone, or JSON with raw tensors behind it?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from headrace.adapters.http.call import Call
+from headrace.adapters.http.open_inference_requests import Wanted
+from headrace.adapters.http.open_inference_tensors import json_tensor, raw_tensor, to_output, to_raw_output
+from headrace.adapters.http.rendering import to_json
+from headrace.adapters.open_inference.classification import classified
+from headrace.domain.pipeline import Pipeline
+from headrace.services.context import Result
+
+OCTETS: Final = b"application/octet-stream"
+HEAD: Final = b"inference-header-content-length"
+
+
+async def reply(call: Call, result: Result, pipeline: Pipeline, wanted: Sequence[Wanted], asked_id: str | None) -> None:
+    """Answer *call* with the *wanted* outputs. Raises the first row's error: a failed row fails the request."""
+    answer: dict[str, Any] = {"model_name": result.ref.name, "model_version": result.ref.version}
+    if asked_id is not None:
+        answer["id"] = asked_id
+    raws: list[Any] = []
+    answer["outputs"] = [_output(one, result, pipeline, raws) for one in wanted]
+    head = to_json(answer)
+    call.packs = True
+    if not any(one.binary for one in wanted):
+        await call.answer(head)
+        return
+    await call.answer(b"".join([head, *raws]), 200, OCTETS, [(HEAD, b"%d" % len(head))])
+
+
+def _output(one: Wanted, result: Result, pipeline: Pipeline, raws: list[Any]) -> dict[str, Any]:
+    """The output *one* as it stands in the JSON; what belongs behind it is added to *raws*."""
+    column = result.column(one.name)
+    if not (one.binary or one.classes):
+        return to_output(one.name, column, batched=pipeline.batched)
+    if one.classes:
+        classes = classified(one.name, column, one.classes, pipeline)
+        if not one.binary:
+            return json_tensor(classes)
+        told, data = raw_tensor(classes)
+    else:
+        told, data = to_raw_output(one.name, column, batched=pipeline.batched)
+    raws.append(data)
+    return told

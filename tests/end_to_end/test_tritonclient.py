@@ -1,0 +1,102 @@
+"""Does Triton's own client work unchanged? It has an environment of its own: its pins are not ours."""
+
+import asyncio
+import hashlib
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import headrace
+from headrace.adapters.http.app import create_app
+from headrace.adapters.http.serve import serve
+from headrace.adapters.http.settings import ApiSettings
+
+ROOT = Path(__file__).parents[2]
+HERE = Path(__file__).parent
+VENV = ROOT / "build" / "test-venvs" / "tritonclient"
+WISHES = ("tritonclient[grpc,http]>=2.50",)
+DTYPES = (
+    "bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64",
+    "float16", "float32", "float64", "string",
+)  # fmt: skip
+
+pytestmark = pytest.mark.slow
+
+
+def made(python: Path) -> Path:
+    """The Python of the client's environment, installed at the first run."""
+    stamp, wanted = VENV / "installed", hashlib.sha256(" ".join((*WISHES, sys.version)).encode()).hexdigest()
+    if not stamp.exists() or stamp.read_text() != wanted:
+        subprocess.run([sys.executable, "-m", "venv", "--clear", VENV], check=True, timeout=120)
+        pip = [python, "-m", "pip", "--no-input", "--disable-pip-version-check", "install", "--quiet"]
+        subprocess.run([*pip, *WISHES], check=True, timeout=600)
+        stamp.write_text(wanted)
+    return python
+
+
+@pytest.fixture(scope="session")
+def client_python() -> Path:
+    return made(VENV / "bin" / "python")
+
+
+def lay_out(folder: Path) -> None:
+    """A workspace whose models answer with their inputs: `every` dtype by rows, and `whole` without a batch axis."""
+    for name in ("models", "pipelines"):
+        (folder / "config" / name).mkdir(parents=True)
+    (folder / "config" / "main.yaml").write_text("")
+    columns = [f"{{name: x_{dtype}, shape: [-1, 3], dtype: {dtype}" for dtype in DTYPES]
+    given = ", ".join(f"{one}, default: {_row_of(dtype)}}}" for one, dtype in zip(columns, DTYPES, strict=True))
+    returned = ", ".join(f"{one}}}" for one in columns)
+    every = f"type: echo\ninput_spec: [{given}]\noutput_spec: [{returned}]\n"
+    (folder / "config" / "models" / "every.yaml").write_text(every)
+    one = "[{name: x_float32, shape: [-1, 5], dtype: float32}]"
+    (folder / "config" / "models" / "mirror.yaml").write_text(f"type: echo\ninput_spec: {one}\noutput_spec: {one}\n")
+    (folder / "config" / "pipelines" / "whole.yaml").write_text("model: mirror\nbatching: false\n")
+
+
+def _row_of(dtype: str) -> str:
+    return {"bool": "[false, false, false]", "string": "['', '', '']"}.get(dtype, "[0, 0, 0]")
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where a server listens."""
+
+    http: str
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Server]:
+    lay_out(tmp_path)
+    settings = ApiSettings(port=0)
+    async with headrace.load(tmp_path) as workspace:
+        app = create_app(workspace.inference, workspace.deployments, settings)
+        stop, listening = asyncio.Event(), asyncio.get_running_loop().create_future()
+        done = asyncio.create_task(serve(app, settings, stop, listening.set_result))
+        try:
+            url = await asyncio.wait_for(listening, 10)
+            yield Server(url.removeprefix("http://"))
+        finally:
+            stop.set()
+            await done
+
+
+async def run(python: Path, script: str, address: str) -> str:
+    """What *script* prints in the client's environment; it fails with all that it said."""
+    running = await asyncio.create_subprocess_exec(
+        python, HERE / script, address, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    async with asyncio.timeout(120):
+        said, _ = await running.communicate()
+    assert running.returncode == 0, said.decode()
+    return said.decode()
+
+
+async def test_the_http_client_works_unchanged(client_python: Path, server: Server) -> None:
+    said = await run(client_python, "tritonclient_http.py", server.http)
+
+    assert said.split()[-1] == "asynchronous"

@@ -1,0 +1,123 @@
+"""`headrace verify`: quiet about sound pipelines, and loud about each way of answering that differs."""
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace import assembly
+from headrace.domain.routing import Asked
+from headrace.services.verify import Answer, Row, Verdict
+
+MODEL = '''
+"""A model that answers by the columns given; `batch` is how many rows it saw."""
+import numpy as np
+
+def predict(x, word):
+    x = np.asarray(x)
+    if (x < 0).any():
+        raise ValueError("negative")
+    return {"y": (x * 2).astype("float32"), "label": [w.upper() for w in word], "seen": np.full(len(x), SEEN, "int64")}
+'''
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Callable[[str], Path]:
+    def write(seen: str) -> Path:
+        files = {
+            "config/main.yaml": "{}",
+            "config/models/words.yaml": """
+type: python
+path: models/words.py:predict
+input_spec: [{name: x, shape: [-1, 3]}, {name: word, shape: [-1], dtype: string}]
+output_spec: [{name: y, shape: [-1, 3]}, {name: label, shape: [-1], dtype: string}, {name: seen, shape: [-1], dtype: int64}]
+""",
+            "models/words.py": MODEL.replace("SEEN", seen),
+        }
+        for name, text in files.items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(text)
+        rows: list[Any] = [{"x": [n, n / 3, 0.1], "word": f"w{n}"} for n in range(40)]
+        rows[7] = {"x": [-1, 0, 0], "word": "bad"}
+        rows[9] = {"x": ["a", 0, 0], "word": "bad"}
+        rows[11] = {"word": "no x"}
+        rows[13] = {"x": [1, 2], "word": "short"}
+        (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        return tmp_path
+
+    return write
+
+
+def verdict_of(folder: Path, **ways: Callable[[Sequence[Row]], Any]) -> Verdict:
+    async def run() -> Verdict:
+        from headrace.adapters.cli.verify_http import native, open_inference
+
+        async with assembly.open_server(folder / "config/main.yaml") as (application, url):
+            pipeline = application.inference.pipeline(Asked("words"))
+            doors = {"HTTP JSON": native(url, pipeline), "HTTP V2": open_inference(url, pipeline)}
+            verification = application.verification(Asked("words"))
+            return await verification.run(str(folder / "rows.jsonl"), {**doors, **ways})
+
+    return asyncio.run(run())
+
+
+def test_a_sound_pipeline_answers_alike_each_way_bad_rows_included(workspace: Callable[[str], Path]) -> None:
+    verdict = verdict_of(workspace("0"))
+
+    assert [str(one) for one in verdict.disagreements] == []
+    assert (verdict.rows, verdict.failed) == (40, 4)
+    assert set(verdict.ways) == {"requests in batches", "stream", "batch run", "HTTP JSON", "HTTP V2"}
+
+
+def test_an_answer_that_depends_on_the_neighbours_is_told(workspace: Callable[[str], Path]) -> None:
+    verdict = verdict_of(workspace("len(x)"))
+
+    assert {one.way for one in verdict.disagreements} >= {"requests in batches", "stream", "batch run"}
+    assert all(one.difference.where == "seen" for one in verdict.disagreements)
+
+
+def spoil(change: Callable[[dict[str, Any]], Any]) -> Callable[[Answer], Any]:
+    def spoiled(answer: Answer) -> Any:
+        copy = json.loads(json.dumps(answer))
+        return change(copy) or copy
+
+    return spoiled
+
+
+WAYS_TO_BE_WRONG: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "a float in the fifth digit": lambda answer: answer["y"].__setitem__(0, answer["y"][0] * 1.0001),
+    "another label": lambda answer: answer.update(label="W?"),
+    "a column missing": lambda answer: answer.pop("seen") and None,
+    "a column more": lambda answer: answer.update(more=1),
+    "values in another order": lambda answer: answer["y"].reverse(),
+    "a value too few": lambda answer: answer["y"].pop() and None,
+    "an integer off by one": lambda answer: answer.update(seen=1),
+    "null for a number": lambda answer: answer["y"].__setitem__(2, None),
+    "a text for a number": lambda answer: answer.update(seen="0"),
+    "a failure for an answer": lambda answer: {"error": {"code": "internal"}},
+}
+
+
+@pytest.mark.parametrize("change", WAYS_TO_BE_WRONG.values(), ids=WAYS_TO_BE_WRONG)
+def test_each_planted_difference_is_found_at_its_row(
+    workspace: Callable[[str], Path], change: Callable[[dict[str, Any]], Any]
+) -> None:
+    folder = workspace("0")
+
+    async def run() -> Verdict:
+        async with assembly.open_application(folder / "config/main.yaml") as application:
+            verification = application.verification(Asked("words"))
+
+            async def wrong(rows: Sequence[Row]) -> list[Answer]:
+                answers = await verification.alone(rows)
+                answers[20] = spoil(change)(answers[20])
+                return answers
+
+            return await verification.run(str(folder / "rows.jsonl"), {"wrong": wrong})
+
+    verdict = asyncio.run(run())
+
+    assert {(one.way, one.row) for one in verdict.disagreements} == {("wrong", 21)}
