@@ -7,11 +7,12 @@ import gc
 import secrets
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from headrace.core.config import ConfigMistakes, Mistake, Reader, Secret
 from headrace.core.logging import configure, logger
@@ -22,15 +23,19 @@ from headrace.domain.routing import Asked, Router
 from headrace.infra.brokers.memory import MemoryBroker
 from headrace.infra.cache.memory import MemoryCache
 from headrace.infra.config_files import WorkspaceFiles
+from headrace.infra.hooks import check_references, load_hooks, load_middleware
 from headrace.infra.storage.datasets import LocalTables
 from headrace.infra.telemetry.prometheus import Exposition
 from headrace.services.answers import Answers
 from headrace.services.context import RequestContext
 from headrace.services.deployments import Deployments
 from headrace.services.engine import Engine
+from headrace.services.exposition import expose
+from headrace.services.hooks import Hooks
 from headrace.services.inference import Inference
 from headrace.services.inputs import rows_to_inputs
 from headrace.services.jobs import Jobs
+from headrace.services.streams import Streams
 from headrace.services.verify import Verification
 from headrace.settings import Settings
 
@@ -53,6 +58,7 @@ class Application:
     inference: Inference
     deployments: Deployments
     jobs: Jobs
+    streams: Streams
 
     async def infer(
         self,
@@ -74,9 +80,21 @@ class Application:
         """A comparison of the ways to ask a pipeline."""
         return Verification(self.inference, LocalTables(), MemoryBroker(), asked)
 
+    async def start(self) -> None:
+        """Load everything that is declared."""
+        if (hooks := self.inference.engine.hooks) is not None:
+            await hooks.started()
+        await self.deployments.start()
+
     async def close(self, drain_s: float = 30.0) -> int:
-        """Finish what was asked within *drain_s* and let go of every model; returns how many requests were cut."""
-        return await self.inference.engine.close(drain_s)
+        """Finish what was asked within *drain_s* and let go of every model; returns how much of it was cut."""
+        began = time.monotonic()
+        cut = await self.streams.drain(drain_s)
+        await self.streams.stop()
+        cut += await self.inference.engine.close(max(0.0, began + drain_s - time.monotonic()))
+        if (hooks := self.inference.engine.hooks) is not None:
+            await hooks.stopped()
+        return cut
 
 
 class Loading:
@@ -90,7 +108,7 @@ class Loading:
         settings, root = load_settings(self._config)
         application = assemble(settings, workspace_files(settings, root, self._config))
         try:
-            await application.deployments.start()
+            await application.start()
         except BaseException:
             await application.close(0)
             raise
@@ -132,7 +150,11 @@ def _read_main(config: Path) -> tuple[Reader, Settings | None, Path]:
     config = config.absolute()
     root = config.parent.parent if config.parent.name == "config" else config.parent
     reader = Reader(root)
-    return reader, reader.read(config, Settings), root
+    settings = reader.read(config, Settings)
+    if settings is not None:
+        check_references(reader, "hooks", settings.hooks)
+        check_references(reader, "api.middleware", settings.api.middleware)
+    return reader, settings, root
 
 
 def _invalid(mistakes: Sequence[Mistake]) -> InvalidConfig:
@@ -154,10 +176,12 @@ def workspace_files(settings: Settings, root: Path, main_file: Path = Path("conf
 
 def assemble(settings: Settings, workspace: WorkspaceFiles) -> Application:
     """Put the parts together; nothing is loaded yet."""
-    engine = Engine()
+    hooks = load_hooks(settings.hooks, workspace.root)
+    engine = Engine(hooks=Hooks(hooks) if hooks else None)
     answers = Answers(MemoryCache(settings.cache.max_mb * 1024 * 1024), engine.measures)
     inference = Inference(engine, Router(engine.registry), answers=answers)
-    return Application(settings, inference, Deployments(inference, workspace), Jobs(inference, LocalTables()))
+    streams = Streams(MemoryBroker(), inference)
+    return Application(settings, inference, Deployments(inference, workspace), Jobs(inference, LocalTables()), streams)
 
 
 def declared(config: Path) -> Declared:
@@ -241,6 +265,8 @@ async def _serve(settings: Settings, workspace: WorkspaceFiles) -> int:
         version=settings.framework.version,
         token=_token(settings),
         metrics=exposition(application),
+        streams=application.streams,
+        middleware=load_middleware(settings.api.middleware, workspace.root),
     )
     doors = asyncio.create_task(serve_http(app, settings.api, stop))
     try:
@@ -259,18 +285,20 @@ async def _serve(settings: Settings, workspace: WorkspaceFiles) -> int:
 
 async def _run(application: Application, doors: asyncio.Task[Any], stop: asyncio.Event) -> None:
     """Load everything while the doors already answer "not ready", then follow the configuration until the end."""
-    loading = asyncio.create_task(application.deployments.start())
+    loading = asyncio.create_task(application.start())
     await asyncio.wait({loading, doors}, return_when=asyncio.FIRST_COMPLETED)
     if doors.done() and not loading.done():
         loading.cancel()
         await doors
         return
     await loading
+    application.streams.start(application.deployments.streams)
     _settle_memory()
     logger("headrace").info(
         "ready",
         url=f"http://{application.settings.api.host}:{application.settings.api.port}",
         pipelines=[str(one.ref) for one in application.deployments.status() if one.state == "ready"],
+        streams=[stream.spec.name for stream in application.streams],
     )
     following = asyncio.create_task(_follow(application))
     try:
@@ -290,6 +318,7 @@ async def _follow(application: Application) -> None:
         before = deployments.mistakes
         try:
             if await deployments.refresh():
+                await application.streams.follow(deployments.streams)
                 log.info("configuration reloaded", pipelines=[str(one.ref) for one in deployments.status()])
         except EngineError as error:
             log.error("reload failed; the old version goes on serving", reason=error.message)
@@ -320,54 +349,6 @@ def _token(settings: Settings) -> Secret | None:
 
 def exposition(application: Application) -> Exposition:
     """What /metrics shows, under the names of the contract."""
-    measures, engine = application.inference.measures, application.inference.engine
     show = Exposition()
-    labels = ("pipeline", "version", "mode", "door", "code")
-    show.counter(
-        "headrace_requests",
-        "Requests answered.",
-        labels,
-        lambda: ((_values(one), sum(seen.counts)) for one, seen in measures.labelled()),
-    )
-    show.histogram(
-        "headrace_request_seconds",
-        "From the door to the answer.",
-        labels,
-        lambda: ((_values(one), seen) for one, seen in measures.labelled()),
-    )
-    show.histogram(
-        "headrace_phase_seconds",
-        "Parts of a batch: its oldest request in the queue, and each phase.",
-        ("pipeline", "version", "phase"),
-        lambda: (((ref.name, ref.version, phase), seen) for (ref, phase), seen in measures.phases.items()),
-    )
-    show.histogram(
-        "headrace_batch_size",
-        "Rows in a batch.",
-        ("pipeline", "version"),
-        lambda: (((ref.name, ref.version), seen) for ref, seen in measures.batch_sizes.items()),
-    )
-    show.counter(
-        "headrace_cache",
-        "Rows looked up in the cache.",
-        ("pipeline", "version", "state"),
-        lambda: (((ref.name, ref.version, state), count) for (ref, state), count in measures.cache.items()),
-    )
-    for name, text, attribute in (
-        ("headrace_queue_depth", "Requests that wait for a batch.", "queued"),
-        ("headrace_in_flight", "Requests that wait or run.", "in_flight"),
-    ):
-        show.gauge(
-            name,
-            text,
-            ("pipeline", "version"),
-            lambda attribute=attribute: (  # type: ignore[misc]
-                ((ref.name, ref.version), getattr(engine.registry.get(ref).batcher, attribute))
-                for ref in engine.registry
-            ),
-        )
+    expose(show, application.inference.engine, application.streams)
     return show
-
-
-def _values(labels: Any) -> tuple[str, ...]:
-    return cast("tuple[str, ...]", (labels.pipeline, labels.version, labels.mode, labels.door, labels.code))

@@ -106,4 +106,6 @@ class Settings:
     auth: AuthSettings | None = None
     telemetry: TelemetrySettings = TelemetrySettings()
     logging: LoggingSettings = LoggingSettings()
-    hooks: tuple[str, ...] = field(default=(), metadata={"doc": "kept for a later version"})
+    hooks: tuple[str, ...] = field(
+        default=(), metadata={"doc": "objects that are told what happens, as `package.module:object`"}
+    )

@@ -57,6 +57,13 @@ def test_with_many_bad_rows_no_good_answer_is_wrong_and_no_bad_row_gets_one(
         assert one == "ModelFailure" if n in bad else one in (2 * n, "ModelFailure")
 
 
+@given(st.integers(1, 64), st.sets(st.integers(0, 63)))
+def test_a_good_row_that_fails_beside_bad_ones_says_that_it_was_not_tried_alone(size: int, bad: set[int]) -> None:
+    done = isolate(Counted(*bad), Batch({"x": list(range(size))}), "it")
+
+    assert all(row in bad for row, error in done.failures.items() if error.alone)
+
+
 @given(st.integers(1, 64), st.integers(1, 64))
 def test_a_batch_beyond_the_memory_is_halved_until_it_fits(size: int, most: int) -> None:
     run = Counted(most=most)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import pytest
 
 from headrace import assembly
+from headrace.adapters.cli.verify_http import native, open_inference
 from headrace.domain.routing import Asked
+from headrace.services.outcomes import jsonable
 from headrace.services.verify import Answer, Row, Verdict
 
 MODEL = '''
@@ -53,8 +56,6 @@ output_spec: [{name: y, shape: [-1, 3]}, {name: label, shape: [-1], dtype: strin
 
 def verdict_of(folder: Path, **ways: Callable[[Sequence[Row]], Any]) -> Verdict:
     async def run() -> Verdict:
-        from headrace.adapters.cli.verify_http import native, open_inference
-
         async with assembly.open_server(folder / "config/main.yaml") as (application, url):
             pipeline = application.inference.pipeline(Asked("words"))
             doors = {"HTTP JSON": native(url, pipeline), "HTTP V2": open_inference(url, pipeline)}
@@ -121,3 +122,43 @@ def test_each_planted_difference_is_found_at_its_row(
     verdict = asyncio.run(run())
 
     assert {(one.way, one.row) for one in verdict.disagreements} == {("wrong", 21)}
+
+
+EXAMPLES = sorted(
+    path.name for path in (Path(__file__).parents[2] / "examples").iterdir() if (path / "config").is_dir()
+)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_no_example_answers_differently_each_way(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / name
+    shutil.copytree(Path(__file__).parents[2] / "examples" / name, folder)
+    config = folder / "config/main.yaml"
+
+    async def run() -> list[Verdict]:
+        verdicts = []
+        async with assembly.open_server(config) as (application, url):
+            for one in application.deployments.status():
+                asked = Asked(one.ref.name, one.ref.version)
+                pipeline = application.inference.pipeline(asked)
+                rows = [jsonable(dict(row)) for row in application.deployments.workspace.examples(one.spec)]
+                if not rows:
+                    continue
+                place = tmp_path / f"{one.ref.name}.jsonl"
+                place.write_text("\n".join(json.dumps(row) for row in [*rows * 15, *spoiled(rows[0])]))
+                doors = {"HTTP JSON": native(url, pipeline), "HTTP V2": open_inference(url, pipeline)}
+                verdicts.append(await application.verification(asked).run(str(place), doors))
+        return verdicts
+
+    verdicts = asyncio.run(run())
+
+    assert [str(one) for verdict in verdicts for one in verdict.disagreements] == []
+    assert verdicts
+    assert all(verdict.failed >= 2 for verdict in verdicts)
+
+
+def spoiled(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """Rows that nothing should accept: each with a column missing, and with an object where a value belongs."""
+    return [{name: value for name, value in row.items() if name != gone} for gone in row] + [
+        {**row, name: {"no": "value"}} for name in row
+    ]

@@ -2,10 +2,16 @@
 
 import os
 import signal
+import tempfile
 import threading
 from typing import Any
 
-os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_SERVE_LOG_TO_STDERR": "0"}
+os.environ |= {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_SERVE_LOG_TO_STDERR": "0",
+    # A cluster of this machine alone: without it, Ray turns a loopback address into one that others can reach.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+}
 
 import ray
 from onnx_rows import Settings, open_rows
@@ -35,26 +41,42 @@ class Inference:
         return {"y": await self.many((await request.json())[self.column])}
 
 
+def on_loopback() -> None:
+    """Keep a replica's internal gRPC server on this machine: it listens on every address, without a setting for it."""
+    from ray.serve._private import replica
+
+    listen = replica.add_port_to_grpc_server
+    replica.add_port_to_grpc_server = lambda server, address: listen(server, address.replace("[::]", "127.0.0.1"))
+
+
 def main() -> None:
     """Serve until SIGTERM."""
     stopped = threading.Event()
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+        start(folder)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stopped.set())
+        stopped.wait()
+        ray.shutdown()
+
+
+def start(folder: str) -> None:
+    """Start the cluster, with its sockets and logs in *folder*, and the service."""
     # Room for one model of a few megabytes; by default Ray takes a share of the whole machine's memory.
     ray.init(
         _node_ip_address="127.0.0.1",
+        _temp_dir=folder,
         num_cpus=4,
         include_dashboard=False,
         object_store_memory=100_000_000,
         log_to_driver=False,
+        runtime_env={"worker_process_setup_hook": on_loopback},
     )
     serve.start(
         http_options={"host": "127.0.0.1", "port": settings.port},
         logging_config=LoggingConfig(enable_access_log=False, log_level="WARNING"),
     )
     serve.run(Inference.bind(), route_prefix="/")
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopped.set())
-    stopped.wait()
-    ray.shutdown()
 
 
 if __name__ == "__main__":

@@ -31,7 +31,8 @@ class EngineError(Exception):
     """The root of every failure that a caller may see.
 
     *message* says what was asked, what was found and what would work; it holds no secret, and no path of the
-    machine. *details* are machine-readable additions to it.
+    machine. *details* are machine-readable additions to it. *alone* is False for the error of a row that failed
+    with its neighbours and was not tried without them.
     """
 
     code: ClassVar[str] = "internal"
@@ -41,6 +42,7 @@ class EngineError(Exception):
         super().__init__(message)
         self.message = message
         self.details = details
+        self.alone = True
 
 
 class InvalidRequest(EngineError):

@@ -64,6 +64,7 @@ class _Search:
         half = start + (stop - start) // 2
         for first, last in ((start, half), (half, stop)):
             if self._calls == 0 and not memory:
+                failure.alone = False
                 self._errors.update(dict.fromkeys(range(first, last), failure))
                 continue
             self._calls -= not memory

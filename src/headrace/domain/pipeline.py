@@ -119,7 +119,7 @@ class Pipeline:
     def finished(self, batch: Batch) -> Batch:
         """The output columns alone of a batch that has been through the stages."""
         if batch.size == 0:
-            return Batch({}, 0, failures=batch.failures, positions=())
+            return Batch({name: [] for name in self._output_names}, 0, failures=batch.failures, positions=())
         return batch.select(self._output_names)
 
 

@@ -114,10 +114,7 @@ def to_column(rows: Column, spec: TensorSpec) -> Column:
         return _objects(rows, spec)
     if isinstance(rows, np.ndarray) and rows.dtype.kind != "O":
         return _cast(rows, spec)
-    values = rows if isinstance(rows, list) else list(rows)
-    if any(isinstance(row, (np.ndarray, np.generic)) for row in values):
-        return _mixed(values, spec)
-    return _numbers(values, spec)
+    return _numbers(rows if isinstance(rows, list) else list(rows), spec)
 
 
 # What a value becomes, and whether it is accepted, must not depend on the rows beside it: they are strangers'. So
@@ -162,6 +159,8 @@ def _numbers(rows: list[Any], spec: TensorSpec) -> Column:
     """Lists as JSON gives them. Strict: no string is read as a number, no fraction as an integer."""
     types = _leaf_types(rows, spec)
     if not types <= PLAIN:
+        if any(isinstance(row, (np.ndarray, np.generic)) for row in rows):
+            return _mixed(rows, spec)
         rows = _plain(rows, spec)
         types = {type(leaf) for leaf in _leaves(rows)}
     try:
@@ -236,7 +235,7 @@ def _row(row: Any, spec: TensorSpec) -> Array:
     if isinstance(row, (np.ndarray, np.generic)) and row.dtype.kind != "O":
         single: Array = _cast(np.asarray(row)[np.newaxis], spec)[0]
     else:
-        single = _numbers([row], spec)[0]
+        single = _numbers([row.tolist() if isinstance(row, np.ndarray) else row], spec)[0]
     return single
 
 
@@ -266,7 +265,7 @@ def _require_shape(shape: tuple[int, ...], spec: TensorSpec) -> None:
 
 def _converted(array: Array, wanted: np.dtype[Any], spec: TensorSpec) -> Array:
     kinds = {"b": "b", "i": "iubO", "u": "iubO", "f": "fiub"}[wanted.kind]
-    if array.size == 0 and array.dtype.kind in "fiubO":
+    if array.size == 0:
         return array.astype(wanted)
     if array.dtype.kind not in kinds:
         raise InvalidInput(f"column {spec.name!r} wants {spec.dtype}, not an array of {array.dtype.name}")

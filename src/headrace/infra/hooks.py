@@ -7,9 +7,18 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from headrace.core.config import Reader
 from headrace.domain.errors import InvalidConfig
 from headrace.domain.hooks import why_no_hook
 from headrace.infra.runtimes.workspace_code import load_object
+from headrace.infra.workspace.python_objects import why_not_found
+
+
+def check_references(reader: Reader, key: str, references: Sequence[str]) -> None:
+    """Say which of *references*, the value of *key*, lead nowhere; nothing of them is run."""
+    for index, reference in enumerate(references):
+        if (why := why_not_found(reference, reader.root)) is not None:
+            reader.mistake(reader.place(references, index), why, f"{key}[{index}]")
 
 
 def load_hooks(references: Sequence[str], root: Path) -> Mapping[str, object]:

@@ -15,7 +15,7 @@ from headrace.domain.errors import EngineError, InvalidConfig, NotFound
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.ports import Declared, Workspace
 from headrace.domain.registry import PipelineRef
-from headrace.domain.spec import ModelSpec, ModelUse, PipelineSpec
+from headrace.domain.spec import ModelSpec, ModelUse, PipelineSpec, StreamSpec
 from headrace.services.inference import Inference
 from headrace.services.inputs import rows_to_inputs
 
@@ -57,6 +57,11 @@ class Deployments:
         return bool(self._states) and all(
             one.state in ("ready", "unloaded") or not one.spec.required for one in self._states.values()
         )
+
+    @property
+    def streams(self) -> Sequence[StreamSpec]:
+        """The streams that are declared."""
+        return self._declared.streams
 
     def status(self) -> list[Deployment]:
         """Every declared pipeline, sorted by reference."""

@@ -12,6 +12,7 @@ from typing import Any, Final
 from headrace.core.logging import logger
 from headrace.domain.batch import Batch
 from headrace.domain.errors import EngineError
+from headrace.domain.hooks import EVENTS
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.registry import PipelineRef
 from headrace.domain.step import Context
@@ -20,15 +21,6 @@ from headrace.services.executor import Executor
 
 log = logger(__name__)
 
-EVENTS: Final[Mapping[str, int]] = {
-    "on_startup": 0,
-    "on_pipeline_loaded": 1,
-    "before_batch": 2,
-    "after_batch": 3,
-    "on_error": 2,
-    "on_shutdown": 0,
-}
-"""The methods that a hook may have, and how many arguments each gets."""
 QUEUE: Final = 1024
 """Events that wait for one hook; what happens while it is so far behind passes it by."""
 LIMIT_S: Final = 10.0

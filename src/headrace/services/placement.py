@@ -27,12 +27,14 @@ class Placement:
         self._largest_seen = 0
         self._sizes: dict[int, tuple[float, float]] = {}
         """Rows and seconds of a typical batch, by the power of two that its rows reach."""
+        self._line: tuple[float, float] | None = (0.0, 0.0)
 
     def observe(self, rows: int, seconds: float) -> None:
         """Learn from a batch of *rows* that took *seconds*."""
         if rows == 0:
             return
         self._largest_seen = max(self._largest_seen, rows)
+        self._line = None
         size = rows.bit_length()
         typical_rows, typical_s = self._sizes.get(size, (rows, seconds))
         share = FASTER if seconds * typical_rows < typical_s * rows else SLOWER
@@ -45,8 +47,11 @@ class Placement:
 
     def line(self) -> tuple[float, float]:
         """(a, b) of duration = a + b*n, both in seconds and neither negative."""
-        if not self._sizes:
-            return 0.0, 0.0
+        if self._line is None:  # asked for several times between two batches
+            self._line = self._fitted()
+        return self._line
+
+    def _fitted(self) -> tuple[float, float]:
         points = list(self._sizes.values())
         mean_n = sum(n for n, _ in points) / len(points)
         mean_t = sum(t for _, t in points) / len(points)

@@ -45,10 +45,12 @@ async def run_fairly(engine: Engine, ref: PipelineRef, batch: Batch, request: Re
 
 
 def failed_together(failures: Mapping[int, EngineError]) -> list[int]:
-    """The rows that share one error with another row, which says nothing about any of them."""
+    """The rows whose error is that of others too, which says nothing about any of them."""
     shared = Counter(id(error) for error in failures.values())
     return sorted(
-        row for row, error in failures.items() if shared[id(error)] > 1 and not isinstance(error, INDIVISIBLE)
+        row
+        for row, error in failures.items()
+        if (shared[id(error)] > 1 or not error.alone) and not isinstance(error, INDIVISIBLE)
     )
 
 

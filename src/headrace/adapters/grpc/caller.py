@@ -19,35 +19,29 @@ _NUMBERS: Final = count(1)
 
 
 class Metadata(Mapping[str, str]):
-    """The metadata of a call, which are made only when somebody looks: most requests are routed without.
+    """The metadata of a call.
 
     Of a repeated key the last one counts; binary ones (``…-bin``) are left out.
     """
 
-    __slots__ = ("_context", "_found")
+    __slots__ = ("_found",)
 
     def __init__(self, context: Any) -> None:
-        self._context = context
-        self._found: dict[str, str] | None = None
+        given = context.invocation_metadata() or ()
+        self._found = {key: value for key, value in given if isinstance(value, str)}
 
     def __getitem__(self, key: str) -> str:
-        return self._read()[key]
+        return self._found[key]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._read())
+        return iter(self._found)
 
     def __len__(self) -> int:
-        return len(self._read())
-
-    def _read(self) -> dict[str, str]:
-        if self._found is None:
-            given = self._context.invocation_metadata() or ()
-            self._found = {key: value for key, value in given if isinstance(value, str)}
-        return self._found
+        return len(self._found)
 
     def bytes_of(self, key: str) -> bytes | None:
         """The value of *key* as it was sent."""
-        value = self._read().get(key)
+        value = self._found.get(key)
         return None if value is None else value.encode("latin-1", "replace")
 
 

@@ -23,13 +23,20 @@ NAME: Final = "grpc"
 class Call:
     """One call on its way through the door. *uncounted* marks an inference that no service has measured yet."""
 
-    __slots__ = ("_id", "context", "metadata", "uncounted")
+    __slots__ = ("_id", "_metadata", "context", "uncounted")
 
     def __init__(self, context: Any) -> None:
         self.context = context
-        self.metadata = Metadata(context)
         self.uncounted = False
+        self._metadata: Metadata | None = None
         self._id = ""
+
+    @property
+    def metadata(self) -> Metadata:
+        """What came with the call; looked at only where it matters, for gRPC takes its time to make it."""
+        if self._metadata is None:
+            self._metadata = Metadata(self.context)
+        return self._metadata
 
     @property
     def id(self) -> str:

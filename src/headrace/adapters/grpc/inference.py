@@ -11,8 +11,9 @@ from headrace.adapters.grpc.caller import ROUTING_KEY, deadline_of
 from headrace.adapters.grpc.convert import answer, layout_of
 from headrace.adapters.grpc.door import NAME, Call, Door
 from headrace.adapters.grpc.errors import text_of
+from headrace.adapters.grpc.gathering import Gathering
 from headrace.adapters.grpc.generated.open_inference_pb2 import ModelInferResponse, ModelStreamInferResponse
-from headrace.adapters.grpc.requests import Reader, Request
+from headrace.adapters.grpc.requests import Question, Reader, Request
 from headrace.adapters.grpc.wire import field
 from headrace.adapters.http.rendering import no_rows
 from headrace.adapters.open_inference.parameters import take_parameters
@@ -37,12 +38,15 @@ class InferenceCalls:
         self._deployments = deployments
         self._door = door
         self._reader = Reader()
+        self._gathering = Gathering()
 
     async def infer(self, message: bytes, call: Call) -> bytes:
         """``ModelInfer``."""
+        if (turn := self._gathering.join()) is not None:
+            await turn
         call.uncounted = True
         asked = self._reader.read(message)
-        return await self._one(asked, call, self._context(asked, call, deadline_of(call.context)))
+        return await self._one(asked, call, deadline_of(call.context))
 
     async def stream(self, messages: AsyncIterator[bytes], call: Call) -> AsyncIterator[bytes]:
         """``ModelStreamInfer``: requests are answered one after the other, in their order.
@@ -60,15 +64,22 @@ class InferenceCalls:
             except Exception as error:
                 yield _told(text_of(self._door.meant(call, error)), request)
 
-    def _context(self, asked: Request, call: Call, deadline: float | None) -> RequestContext:
-        metadata = call.metadata
-        request = RequestContext(
-            call.id, deadline, NAME, headers=metadata, routing_key=metadata.get(ROUTING_KEY),
-            fresh="no-cache" in metadata.get("cache-control", ""),
-        )  # fmt: skip
-        if asked.question.parameters:
-            take_parameters(request, asked.question.parameters)
-        return request
+    async def _one(self, asked: Request, call: Call, deadline: float | None) -> bytes:
+        question = asked.question
+        named = self._named(question, call)
+        pipeline = self._pipeline(named)
+        layout = layout_of(question, pipeline)
+        inputs = layout.inputs(asked.values)
+        request = _context(named, pipeline, question, call, deadline)
+        call.uncounted = False
+        if inputs.rows == 0:
+            return answer(no_rows(pipeline), pipeline, layout.outputs, asked)
+        return answer(await self._inference.infer(named, inputs, request), pipeline, layout.outputs, asked)
+
+    def _named(self, question: Question, call: Call) -> Asked:
+        if self._inference.router.route(question.model) is None:
+            return Asked(question.model, question.version)  # nothing looks at the metadata
+        return Asked(question.model, question.version, call.metadata, call.metadata.get(ROUTING_KEY))
 
     def _pipeline(self, asked: Asked) -> Pipeline:
         try:
@@ -76,29 +87,19 @@ class InferenceCalls:
         except NotFound:
             return answering(self._inference, self._deployments, asked)
 
-    async def _one(self, asked: Request, call: Call, request: RequestContext) -> bytes:
-        question = asked.question
-        named = Asked(question.model, question.version, request.headers, request.routing_key)
-        pipeline = self._pipeline(named)
-        layout = layout_of(question, pipeline)
-        inputs = layout.inputs(asked.values)
-        call.uncounted = False
-        result = await self._inference.infer(named, inputs, request) if inputs.rows else no_rows(pipeline)
-        return answer(result, pipeline, layout.outputs, asked)
-
     async def _several(self, asked: Request, call: Call) -> AsyncIterator[bytes]:
         """The answers to one request of a stream, each of which has the time that its pipeline allows."""
         question = asked.question
-        request = self._context(asked, call, None)
-        named = Asked(question.model, question.version, request.headers, request.routing_key)
+        named = self._named(question, call)
         pipeline = self._pipeline(named)
         ends = question.parameters.get(_WANTS_END) is True
         if not isinstance(pipeline.model, GenerativeModel):
-            yield await self._one(asked, call, request) + (_end(is_end=True) if ends else b"")
+            yield await self._one(asked, call, None) + (_end(is_end=True) if ends else b"")
             return
         layout = layout_of(question, pipeline)
         inputs = layout.inputs(asked.values)
         call.uncounted = False
+        request = _context(named, pipeline, question, call, None)
         async with aclosing(self._inference.generate(named, inputs, request)) as rows:
             async for row in rows:
                 chunk = Result(pipeline.ref, {name: [value] for name, value in row.items()}, range(1), Timing())
@@ -106,6 +107,18 @@ class InferenceCalls:
         if ends:
             empty = Result(pipeline.ref, {}, range(0), Timing())
             yield answer(empty, pipeline, (), asked) + _end(is_end=True)
+
+
+def _context(
+    asked: Asked, pipeline: Pipeline, question: Question, call: Call, deadline: float | None
+) -> RequestContext:
+    """What the services are told about *call*."""
+    request = RequestContext("", deadline, NAME, headers=asked.headers, routing_key=asked.routing_key)
+    if pipeline.spec.cache is not None:
+        request.fresh = "no-cache" in call.metadata.get("cache-control", "")
+    if question.parameters:
+        take_parameters(request, question.parameters)
+    return request
 
 
 def _end(*, is_end: bool) -> bytes:

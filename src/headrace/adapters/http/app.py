@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Sequence
 from itertools import count
 
 from headrace.adapters.disclosure import meaning_of
@@ -13,6 +14,7 @@ from headrace.adapters.http.departures import Departures
 from headrace.adapters.http.errors import WrongMethod
 from headrace.adapters.http.framework import Application, Framework
 from headrace.adapters.http.health import HealthCalls, Scrape
+from headrace.adapters.http.middleware import Middleware, wrapped
 from headrace.adapters.http.native import NativeCalls
 from headrace.adapters.http.open_inference import OpenInferenceCalls
 from headrace.adapters.http.openai import OpenAICalls
@@ -42,16 +44,21 @@ def create_app(
     token: Secret | str | None = None,
     metrics: Scrape | None = None,
     streams: Streams | None = None,
+    middleware: Sequence[Middleware] = (),
     title: str = "Headrace",
     version: str = "1.0.0",
 ) -> HttpDoor:
     """The door as an ASGI callable.
 
     With a *token* every path but the two probes demands it. *metrics* answers ``/metrics``; *title* and *version*
-    head the documentation.
+    head the documentation. *middleware* are (name, app -> app), the outermost first; raises InvalidConfig for one
+    that fails.
     """
     doorkeeper = Doorkeeper(token, settings.cors_origins)
-    return HttpDoor(inference, deployments, settings, doorkeeper, metrics, streams, title, version)
+    door = HttpDoor(inference, deployments, settings, doorkeeper, metrics, streams, title, version)
+    if middleware:
+        door.entrance = wrapped(door, middleware)
+    return door
 
 
 class HttpDoor:
@@ -69,6 +76,8 @@ class HttpDoor:
         version: str,
     ) -> None:
         self.in_flight = 0
+        self.entrance: Application = self
+        """What the server calls: the door, or the middleware around it."""
         self._inference = inference
         self._deployments = deployments
         self._doorkeeper = doorkeeper

@@ -8,6 +8,7 @@ from typing import Any, Final
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from headrace.adapters.http.errors import failure
+from headrace.adapters.http.middleware import Guard
 from headrace.adapters.http.rendering import to_json
 from headrace.adapters.http.swift import LARGEST_BODY, SLOW_HEADERS, Swift, is_hot
 from headrace.domain.errors import EngineError, InvalidRequest, TooLarge
@@ -72,11 +73,13 @@ class Protocol(HttpToolsProtocol):
 
     _head = 0
     _refused = False
+    _guarded = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client is there."""
         super().connection_made(transport)
         self.transport: Any = Line(transport, self)
+        self._guarded = isinstance(self.app, Guard)  # code of the user counts on running in a task of its own
 
     def expects_more(self) -> bool:
         """Whether the client may be sending still."""
@@ -99,7 +102,7 @@ class Protocol(HttpToolsProtocol):
         """A request begins."""
         super().on_message_begin()
         self._declared: bytes | None = None
-        self._slow = False
+        self._slow = self._guarded
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header, whole."""
@@ -152,10 +155,15 @@ class Protocol(HttpToolsProtocol):
         else:
             super().on_message_complete()
 
+    def is_answering(self) -> bool:
+        """Whether a request is under way on the shorter way."""
+        cycle: Any = self.cycle
+        return isinstance(cycle, Swift) and not cycle.response_complete
+
     def cut(self) -> bool:
         """Stop a request that is under way on the shorter way; False if there is none."""
         cycle: Any = self.cycle
-        return isinstance(cycle, Swift) and not cycle.response_complete and cycle.cancel()
+        return self.is_answering() and cycle.cancel()
 
     def _should_upgrade(self) -> bool:
         """Whether this is the beginning of a WebSocket; with another method or without a key it is none."""

@@ -77,7 +77,7 @@ async def serve(
 
 def _config(app: HttpDoor, settings: ApiSettings) -> uvicorn.Config:
     return uvicorn.Config(
-        cast(Any, app),
+        cast(Any, app.entrance),
         http=Protocol,
         loop="none",  # the caller's loop runs already
         ws=cast(Any, _socket),
@@ -155,7 +155,6 @@ class _Server(uvicorn.Server):
             connection.shutdown()
         while (self.server_state.tasks or self.server_state.connections) and self._left(until) > 0:  # noqa: ASYNC110  uvicorn has sets, no event
             await asyncio.sleep(TICK_S)
-        self.cut = len(self.server_state.tasks) + sum(one.cut() for one in self._connections())
         await self._cut_off()
 
     async def _stop_accepting(self, sockets: list[socket.socket]) -> None:
@@ -183,16 +182,19 @@ class _Server(uvicorn.Server):
         while self.server_state.connections and self._left(grace) > 0:  # noqa: ASYNC110  likewise
             await asyncio.sleep(TICK_S)
 
-    def _connections(self) -> list[Protocol]:
-        return [one for one in self.server_state.connections if isinstance(one, Protocol)]
-
     async def _cut_off(self) -> None:
         """Tell those who wait still that nothing will come, and close what stays open."""
         tasks = list(self.server_state.tasks)
         for task in tasks:
             task.cancel()
+        connections = [one for one in self.server_state.connections if isinstance(one, Protocol)]
+        swift = [one for one in connections if one.cut()]
+        self.cut = len(tasks) + len(swift)
         if tasks:
             await asyncio.wait(tasks, timeout=1.0)
+        until = asyncio.get_running_loop().time() + 1.0
+        while any(one.is_answering() for one in swift) and self._left(until) > 0:  # noqa: ASYNC110  uvicorn's cycles too
+            await asyncio.sleep(TICK_S)
         for connection in list(self.server_state.connections):
             connection.transport.close()
 

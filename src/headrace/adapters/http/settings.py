@@ -31,6 +31,9 @@ class ApiSettings:
     drain_delay_s: Seconds = field(
         default=0.0, metadata={"doc": "how long to go on accepting after readiness went, for load balancers to notice"}
     )
+    middleware: tuple[str, ...] = field(
+        default=(), metadata={"doc": "ASGI middleware (app -> app) as `package.module:callable`, the outermost first"}
+    )
     workers: Count = field(default=1, metadata={"doc": "processes that share the port"})
 
     @property

@@ -58,6 +58,8 @@ def as_array(column: Column, *, batched: bool) -> Array:
     if not batched:
         column = _unbatched(column)
     if isinstance(column, np.ndarray):
+        if column.dtype in BY_DTYPE:
+            return column
         if column.dtype.kind in "biuf":
             return column.astype(column.dtype.newbyteorder("="), copy=False)
         return column if column.dtype.kind in "OSU" else column.astype(object)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import struct
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 from typing import Any, Final
@@ -17,6 +18,7 @@ from headrace.adapters.open_inference.tensors import Given, folded, wrong_size
 from headrace.domain.errors import InvalidInput
 from headrace.domain.tensors import Array, Column, TensorSpec
 
+_LITTLE: Final = sys.byteorder == "little"
 _LENGTH: Final = struct.Struct("<I")
 
 
@@ -121,6 +123,8 @@ def _from_json(value: bytes, name: str) -> Any:
 
 def raw_of(array: Array) -> Any:
     """The bytes of an array of numbers, without a copy where it lies in memory as it travels."""
+    if _LITTLE and array.flags.c_contiguous:
+        return array
     return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
 
 

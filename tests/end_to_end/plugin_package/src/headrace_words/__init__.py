@@ -1,0 +1,1 @@
+"""Steps about the words of a text."""
