@@ -26,8 +26,8 @@ FASTAPI = ("fastapi-def", "fastapi-async")
 class Goal:
     """How many times *against* Headrace must answer, and is meant to, in one cell.
 
-    *against* are servers, of which the fastest counts, or one setting of raw ONNX Runtime; *beside* is the work that
-    they are given where it is another one.
+    *at_least* is 0 where there is only an aim. *against* are servers, of which the fastest counts, or one setting of
+    raw ONNX Runtime; *beside* is the work that they are given where it is another one.
     """
 
     work: str
@@ -100,6 +100,8 @@ def verdict(found: Spread | None, at_least: float, aim: float | None) -> str:
         return "not measured"
     if aim is not None and found.median >= aim:
         return "aim reached"
+    if not at_least:
+        return "below the aim"
     return "holds" if found.median >= at_least else "FALLS SHORT"
 
 
@@ -108,8 +110,8 @@ def as_text(run: Run) -> str:
     rows = []
     for goal in GOALS:
         if (found := measured(run, goal)) is not None:
-            least, aim = goal.at_least or "-", goal.aim or "-"
-            rows.append([goal.work, str(CELLS[goal.cell].connections), goal.title, f"{least} x", f"{aim} x",
+            limits = [f"{limit} x" if limit else "-" for limit in (goal.at_least, goal.aim)]
+            rows.append([goal.work, str(CELLS[goal.cell].connections), goal.title, *limits,
                          f"{with_spread(found)} x", verdict(found, goal.at_least, goal.aim)])  # fmt: skip
     head = ["model", "clients", "Headrace compared with", "at least", "aim", "measured", "verdict"]
     rates = [row for name in PACED if (row := _rate_row(run, name))]

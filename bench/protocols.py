@@ -58,7 +58,7 @@ def as_text(run: Run) -> str:
         sides = [with_spread(spread(run.of(goal.work, name, CELL), lambda one: one.per_second))
                  for name in (goal.name, goal.against)]  # fmt: skip
         title = f"{DOORS[goal.name].title} beside {DOORS[goal.against].title}"
-        rows.append([goal.work, title, *sides, f"{goal.at_least} x", f"{with_spread(found)} x",
+        rows.append([goal.work, title, *sides, f"{goal.at_least} x", f"{with_spread(found)} x" if found else "-",
                      verdict(found, goal.at_least, None)])  # fmt: skip
     return table(["model", "doors", "answers/s", "of the other", "at least", "measured", "verdict"], rows)
 

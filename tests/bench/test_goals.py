@@ -24,6 +24,7 @@ def test_verdicts() -> None:
     assert verdict(spread(0.6), 0.55, 1.2) == "holds"
     assert verdict(spread(13.0), 12, None) == "holds"
     assert verdict(spread(0.5), 0.55, 1.2) == "FALLS SHORT"
+    assert verdict(spread(0.5), 0.0, 0.9) == "below the aim"
     assert verdict(None, 0.55, 1.2) == "not measured"
 
 

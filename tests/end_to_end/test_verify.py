@@ -36,7 +36,10 @@ def workspace(tmp_path: Path) -> Callable[[str], Path]:
 type: python
 path: models/words.py:predict
 input_spec: [{name: x, shape: [-1, 3]}, {name: word, shape: [-1], dtype: string}]
-output_spec: [{name: y, shape: [-1, 3]}, {name: label, shape: [-1], dtype: string}, {name: seen, shape: [-1], dtype: int64}]
+output_spec:
+  - {name: y, shape: [-1, 3]}
+  - {name: label, shape: [-1], dtype: string}
+  - {name: seen, shape: [-1], dtype: int64}
 """,
             "models/words.py": MODEL.replace("SEEN", seen),
         }

@@ -129,10 +129,10 @@ def refused(client: Any) -> None:
     shared.set_shared_memory("region", 12)
     calls = {
         "shared memory": lambda: client.infer("every", [shared]),
-        "system_shared_memory": lambda: client.get_system_shared_memory_status(),
-        "cuda_shared_memory": lambda: client.unregister_cuda_shared_memory(),
-        "trace": lambda: client.get_trace_settings(),
-        "logging": lambda: client.get_log_settings(),
+        "system_shared_memory": client.get_system_shared_memory_status,
+        "cuda_shared_memory": client.unregister_cuda_shared_memory,
+        "trace": client.get_trace_settings,
+        "logging": client.get_log_settings,
         "model_configuration": lambda: client.get_model_config("every"),
         "sequence": lambda: client.infer("every", [tensor], sequence_id=7, sequence_start=True),
         "'config'": lambda: client.load_model("every", config=json.dumps({})),
@@ -169,13 +169,13 @@ def main() -> None:
     with sync.InferenceServerClient(ADDRESS, concurrency=4) as client:
         for check in (every_dtype, shapes, compressed, classification, administration, scheduling, refused):
             check(client)
-            print(check.__name__)
+            sys.stdout.write(check.__name__ + "\n")
         tensor = given(sync.InferInput, "x_float32", values("float32", (1, 3)), binary=True)
         pending = [client.async_infer("every", [tensor]) for _ in range(8)]
         for one in pending:
             same(one.get_result().as_numpy("x_float32"), values("float32", (1, 3)))
     asyncio.run(asynchronous())
-    print("asynchronous")
+    sys.stdout.write("asynchronous\n")
 
 
 if __name__ == "__main__":

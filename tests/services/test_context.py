@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.services.pipelines import DOUBLE, Held, pipeline, request, x
 
 from headrace.domain.errors import EngineError, InvalidInput
 from headrace.domain.registry import PipelineRef
 from headrace.services.context import RequestContext, Result, Timing
 from headrace.services.engine import Engine
-from tests.services.pipelines import DOUBLE, Held, pipeline, request, x
 
 COLUMNS: dict[str, Any] = {"y": np.array([10, 11, 12, 13]), "z": ["a", "b", "c", "d"]}
 

@@ -94,3 +94,9 @@ def test_a_pipeline_that_waits_never_counts_as_fast() -> None:
         placement.observe(1, 0.1)
 
     assert not placement.inline(1)
+
+
+def test_one_large_batch_at_a_bad_moment_condemns_nobody() -> None:
+    placement = learned((1, 20e-6), (16, 30e-6), (32, 35e-6), (64, 5e-3))
+
+    assert placement.inline(64)

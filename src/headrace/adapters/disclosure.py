@@ -12,6 +12,8 @@ from headrace.domain.errors import EngineError, Internal
 # Codes whose messages may quote what foreign code raised.
 _QUOTING: Final = frozenset({"model_failure", "dependency_failure", "invalid_config", "not_found", "not_ready"})
 _PATH: Final = re.compile(r"(?<![\w:/.])(?:/[\w.@+~-]+){2,}/?|\b[A-Za-z]:\\[^\s'\"]+")
+LONGEST: Final = 4000
+"""Letters of a message or of a text in its details that are shown."""
 _PATH_TEXT: Final = "[path]"
 _TRACE: Final = re.compile(r"\s*Traceback \(most recent call last\).*", re.DOTALL)
 
@@ -39,6 +41,8 @@ def public_details(error: EngineError) -> Any:
 
 
 def _public(message: str, code: str) -> str:
+    if len(message) > LONGEST:  # a caller's own text is quoted, and may be as long as a body
+        message = f"{message[:LONGEST]}..."
     message = mask_text(message)
     if code not in _QUOTING:
         return message

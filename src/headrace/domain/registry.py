@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from headrace.domain.errors import AmbiguousVersion, Conflict, NotFound
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class PipelineRef:
-    """The identity of a pipeline."""
+class PipelineRef(NamedTuple):
+    """The identity of a pipeline. A tuple, because it is hashed several times for every request."""
 
     name: str
     version: str

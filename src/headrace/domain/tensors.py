@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array as packed
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -29,6 +30,7 @@ GROUPS: Final = {
 }
 PLAIN: Final = frozenset((bool, int, float))
 MAX_DEPTH: Final = 32
+_CODES: Final = {"float32": "f", "float64": "d"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +159,8 @@ def _leaves(value: Any, depth: int = 0) -> list[Any]:
 
 def _numbers(rows: list[Any], spec: TensorSpec) -> Column:
     """Lists as JSON gives them. Strict: no string is read as a number, no fraction as an integer."""
+    if (quick := _quick(rows, spec)) is not None:
+        return quick
     types = _leaf_types(rows, spec)
     if not types <= PLAIN:
         if any(isinstance(row, (np.ndarray, np.generic)) for row in rows):
@@ -169,6 +173,26 @@ def _numbers(rows: list[Any], spec: TensorSpec) -> Column:
         return _ragged(_plain(rows, spec), spec)  # an empty string or object has no leaves to tell it by
     except OverflowError:
         raise InvalidInput(f"column {spec.name!r} wants {spec.dtype}; a number is beyond its range") from None
+
+
+def _quick(rows: list[Any], spec: TensorSpec) -> Array | None:
+    """Rows that are plain lists of a stated number of floats, the usual case; None for all others, and for mistakes.
+
+    An `array.array` takes a list in half the time that NumPy does, and nothing in it but numbers.
+    """
+    code = _CODES.get(spec.dtype)
+    if code is None or spec.shape is None or len(spec.shape) != 2 or spec.shape[1] < 1:
+        return None
+    width = spec.shape[1]
+    flat = packed.array(code)
+    try:
+        for row in rows:
+            if len(row) != width:
+                return None
+            flat.fromlist(row)
+    except (TypeError, OverflowError):
+        return None
+    return np.frombuffer(flat, dtype=spec.dtype).reshape(len(rows), width) if flat else None
 
 
 def _leaf_types(rows: list[Any], spec: TensorSpec) -> set[type]:

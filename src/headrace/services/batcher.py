@@ -5,43 +5,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from headrace.domain.batch import Batch, join_columns
-from headrace.domain.errors import DeadlineExceeded, EngineError, Internal, NotReady, Overloaded
+from headrace.domain.errors import DeadlineExceeded, EngineError, NotReady, Overloaded
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.step import Context
 from headrace.services.batch_run import RunBatch, in_place, run_batch, seconds_of
 from headrace.services.context import Inputs, RequestContext, Result, Timing
+from headrace.services.entries import Entry, deliver, fail, merged
 from headrace.services.executor import Executor
 from headrace.services.gate import Gate
+from headrace.services.inputs import converted_early, wide_inputs
 from headrace.services.measures import Measures
 from headrace.services.placement import Placement
 from headrace.services.sharing import needs_key, sharing_key
-
-
-class Entry:
-    """One request in a queue: its inputs, until when, and the future that its caller awaits."""
-
-    __slots__ = ("deadline", "future", "inputs", "key", "options", "priority", "queued_at")
-
-    def __init__(
-        self,
-        inputs: Inputs,
-        request: RequestContext,
-        key: Hashable,
-        future: asyncio.Future[Result],
-        now: float,
-        deadline: float,
-    ) -> None:
-        self.inputs = inputs
-        self.options = request.options
-        self.priority = request.priority
-        self.deadline = deadline
-        self.key = key
-        self.future = future
-        self.queued_at = now
 
 
 class Batcher:
@@ -93,6 +71,7 @@ class Batcher:
         self._idle = asyncio.Event()
         self._idle.set()
         self._keyed = needs_key(pipeline)
+        self._wide = wide_inputs(pipeline)
 
     @property
     def queued(self) -> int:
@@ -110,6 +89,8 @@ class Batcher:
             raise NotReady(f"pipeline {self.pipeline.ref} is being unloaded")
         if len(self._pending) >= self._max_queue and not self._forget_answered():
             raise Overloaded(f"{self._max_queue} requests wait for {self.pipeline.ref} already")
+        if self._wide:
+            inputs = converted_early(inputs, self._wide)
         loop = asyncio.get_running_loop()
         now = time.monotonic()
         key = None if not self._keyed and not request.options else sharing_key(inputs, request)
@@ -297,19 +278,19 @@ class Batcher:
             # Converting and running happen in one trip: while a thread works on this batch, the loop reads the next.
             latest = max(entry.deadline for entry in entries)  # entries expire singly
             context = Context(entries[0].options, deadline=latest, map=self._executor.map)
-            batch = _merged(entries)
+            batch = merged(entries)
             done = await self._run_batch(self.pipeline, batch, context, call)
             timing.batch_size = batch.size
             timing.steps = context.timings
             timing.run_s = time.monotonic() - started
             if not done.failures:  # a batch that failed early says nothing about the time that a good one takes
                 self.placement.observe(batch.size, seconds_of(context))
-            _deliver(entries, done, self.pipeline, timing, started)
+            deliver(entries, done, self.pipeline, timing, started)
             self._measures.batch(self.pipeline.ref, timing, started - entries[0].queued_at)
         except Exception as error:  # the loop outlives any batch
-            _fail(entries, error)
+            fail(entries, error)
         except BaseException as error:  # the task is being cancelled, or a remote model leaked its own cancellation
-            _fail(entries, error)
+            fail(entries, error)
             raise
         finally:
             self._running.remove(entries)
@@ -354,46 +335,3 @@ class Batcher:
 
 MIDDLE = 2**31
 """Where a request without a priority stands among those with one (1 goes first)."""
-
-
-def _merged(entries: Sequence[Entry]) -> Batch:
-    if len(entries) == 1:
-        inputs = entries[0].inputs
-        return Batch(inputs.columns, inputs.rows)
-    names = entries[0].inputs.columns
-    columns = {name: join_columns([entry.inputs.columns[name] for entry in entries]) for name in names}
-    return Batch(columns, sum(entry.inputs.rows for entry in entries))
-
-
-def _deliver(entries: Sequence[Entry], done: Batch, pipeline: Pipeline, timing: Timing, started: float) -> None:
-    """Give each entry its own rows, in the order that they were merged."""
-    if done.size + len(done.failures) != timing.batch_size:
-        raise Internal("the batch came back with another number of rows")  # never hand out a neighbour's answer
-    picks = None if not done.failures else picks_of(done)
-    start = 0
-    for entry in entries:
-        stop = start + entry.inputs.rows
-        if not entry.future.done():
-            own = range(start, stop) if picks is None else picks[start:stop]
-            waited_s = started - entry.queued_at
-            entry.future.set_result(Result(pipeline.ref, done.columns, own, timing, waited_s, digest=pipeline.digest))
-        start = stop
-
-
-def picks_of(batch: Batch) -> list[int | EngineError]:
-    """For each original row the row of *batch* that it became, or its error."""
-    picks: list[int | EngineError] = [Internal("the row was lost")] * (batch.size + len(batch.failures))
-    for row, position in enumerate(batch.positions or range(batch.size)):
-        picks[position] = row
-    for position, error in batch.failures.items():
-        picks[position] = error
-    return picks
-
-
-def _fail(entries: Sequence[Entry], error: BaseException) -> None:
-    meaning = error if isinstance(error, EngineError) else Internal("the batch could not be run")
-    if meaning is not error:
-        meaning.__cause__ = error
-    for entry in entries:
-        if not entry.future.done():
-            entry.future.set_exception(meaning)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping, Sequence
-from typing import Any
+from contextlib import suppress
+from typing import Any, Final
 
 from headrace.domain.errors import EngineError, InvalidInput
 from headrace.domain.parameters import nearest
 from headrace.domain.pipeline import Pipeline
-from headrace.domain.tensors import TensorSpec
+from headrace.domain.tensors import TensorSpec, row_size, to_column
 from headrace.services.context import Inputs
 
 
@@ -91,3 +92,24 @@ def _decoded(text: Any, name: str) -> bytes:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, TypeError, ValueError):
         raise InvalidInput(f"input {name!r} is not valid base64", details={"column": name}) from None
+
+
+WIDE: Final = 128
+"""Numbers in a row from which on it is converted when it comes: in the thread of its batch it would hold the
+interpreter, and with it the loop, for as long as the other rows of the batch take together."""
+
+
+def wide_inputs(pipeline: Pipeline) -> dict[str, TensorSpec]:
+    """The inputs of which a row alone is worth converting."""
+    return {name: spec for name, spec in pipeline.inputs.items() if spec.numeric and (row_size(spec) or 0) >= WIDE}
+
+
+def converted_early(inputs: Inputs, wide: Mapping[str, TensorSpec]) -> Inputs:
+    """*inputs* with its *wide* list columns as arrays; one that cannot be converted is left to its batch to refuse."""
+    columns = dict(inputs.columns)
+    for name, spec in wide.items():
+        column = columns.get(name)
+        if isinstance(column, list):
+            with suppress(InvalidInput, RecursionError):
+                columns[name] = to_column(column, spec)
+    return Inputs(columns, inputs.rows, inputs.failures)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Final
+
 from headrace.domain.spec import Auto
 
 INLINE_BELOW_S = 200e-6
@@ -14,6 +17,8 @@ LARGEST_BULK = 16_384
 FASTER, SLOWER = 0.3, 0.02
 """How much of a new duration counts. What slows a batch down is mostly the neighbours on the machine, and a pipeline
 that was sent to a thread for it would be timed there, among more of them: so the fast ones count for more."""
+REDRAW: Final = 0.1
+"""The line is drawn anew when a typical duration has changed by more than this part of it."""
 
 
 class Placement:
@@ -28,17 +33,21 @@ class Placement:
         self._sizes: dict[int, tuple[float, float]] = {}
         """Rows and seconds of a typical batch, by the power of two that its rows reach."""
         self._line: tuple[float, float] | None = (0.0, 0.0)
+        self._drawn: dict[int, float] = {}
+        """The seconds by size that the line was drawn through."""
 
     def observe(self, rows: int, seconds: float) -> None:
         """Learn from a batch of *rows* that took *seconds*."""
         if rows == 0:
             return
         self._largest_seen = max(self._largest_seen, rows)
-        self._line = None
         size = rows.bit_length()
         typical_rows, typical_s = self._sizes.get(size, (rows, seconds))
         share = FASTER if seconds * typical_rows < typical_s * rows else SLOWER
-        self._sizes[size] = (typical_rows + share * (rows - typical_rows), typical_s + share * (seconds - typical_s))
+        typical_s += share * (seconds - typical_s)
+        self._sizes[size] = (typical_rows + share * (rows - typical_rows), typical_s)
+        if abs(typical_s - self._drawn.get(size, 0.0)) > REDRAW * typical_s:
+            self._line = None
 
     @property
     def measured(self) -> bool:
@@ -52,7 +61,8 @@ class Placement:
         return self._line
 
     def _fitted(self) -> tuple[float, float]:
-        points = list(self._sizes.values())
+        self._drawn = {size: seconds for size, (_, seconds) in self._sizes.items()}
+        points = _bounded([self._sizes[size] for size in sorted(self._sizes)])
         mean_n = sum(n for n, _ in points) / len(points)
         mean_t = sum(t for _, t in points) / len(points)
         spread = sum((n - mean_n) ** 2 for n, _ in points)
@@ -98,3 +108,15 @@ class Placement:
             "inline": self.inline(1),
             "largest_batch": self.largest(),
         }
+
+
+def _bounded(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """*points* by rows, none dearer than its rows in batches of the size before it: a large batch that was met once,
+    at a bad moment, may never come again to be corrected."""
+    bounded: list[tuple[float, float]] = []
+    for rows, seconds in points:
+        if bounded:
+            rows_before, seconds_before = bounded[-1]
+            seconds = min(seconds, seconds_before * rows / rows_before)  # noqa: PLW2901
+        bounded.append((rows, seconds))
+    return bounded

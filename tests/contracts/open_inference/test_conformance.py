@@ -1,4 +1,4 @@
-"""Do health, metadata, answers, errors and unknown fields follow the protocol, and the extensions that are announced?"""
+"""Do health, metadata, answers, errors and unknown fields follow the protocol, and so the extensions announced?"""
 
 import json
 from typing import Any
@@ -236,7 +236,7 @@ async def test_generate_stream_answers_in_events(served: Served) -> None:
         (WRITER, {"text_input": "a", "parameters": {"timeout": -1}}, "timeout"),
         (WRITER, {"text_input": "a", "id": 5}, "id"),
         (WRITER, {"text_input": "a", "max_tokens": "many"}, "max_tokens"),
-        ("string-scalar", {"text_input": "a"}, "does not generate"),
+        ("string-scalar", {"text_input": "a"}, "the input 'text'"),
         ("float32-vector", {"text_input": "a"}, "takes no text"),
         ("nothing", {"text_input": "a"}, "nothing"),
     ],
@@ -249,7 +249,7 @@ async def test_what_cannot_be_generated(served: Served, call: str, model: str, b
     assert told in answer.json()["error"]
 
 
-def test_rules_find_what_is_wrong() -> None:
+async def test_rules_find_what_is_wrong() -> None:
     assert breaches({"name": "a"}, rules.MODEL_READY) == ["body lacks ready"]
     assert breaches({"live": 1}, rules.LIVE) == ["body.live: truth is wanted, not 1"]
     assert breaches([{"name": "a", "state": "READY", "more": 1}], rules.INDEX) == [

@@ -21,22 +21,14 @@ NAME: Final = "grpc"
 
 
 class Call:
-    """One call on its way through the door. *uncounted* marks an inference that no service has measured yet."""
+    """One call on its way through the door."""
 
-    __slots__ = ("_id", "_metadata", "context", "uncounted")
+    __slots__ = ("_id", "context", "metadata")
 
     def __init__(self, context: Any) -> None:
         self.context = context
-        self.uncounted = False
-        self._metadata: Metadata | None = None
+        self.metadata = Metadata(context)
         self._id = ""
-
-    @property
-    def metadata(self) -> Metadata:
-        """What came with the call; looked at only where it matters, for gRPC takes its time to make it."""
-        if self._metadata is None:
-            self._metadata = Metadata(self.context)
-        return self._metadata
 
     @property
     def id(self) -> str:
@@ -52,15 +44,15 @@ Streaming = Callable[[AsyncIterator[bytes], Call], AsyncIterator[bytes]]
 
 
 class Door:
-    """Lets calls in and tells their failures. *ready* is whether calls should be sent here."""
+    """Lets calls in and tells their failures. *in_flight* calls are being answered."""
 
     def __init__(self, token: Token | None, measures: Measures, ready: Callable[[], bool]) -> None:
+        self.token = token
         self.draining = False
-        self._token = token
+        self.in_flight = 0
         self._measures = measures
         self._ready = ready
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._waiting: set[asyncio.Task[Any]] = set()
+        self._idle: set[asyncio.Task[Any]] = set()
         self._ended: set[asyncio.Task[Any]] = set()
         self._streams_end = False
 
@@ -69,52 +61,43 @@ class Door:
         """Whether calls should be sent here."""
         return not self.draining and self._ready()
 
-    @property
-    def in_flight(self) -> int:
-        """How many calls are being answered."""
-        return len(self._tasks)
-
-    def give_up(self) -> int:
-        """Tell everybody who still waits that no answer will come; returns how many they are."""
-        return self._end(self._tasks - self._ended)
-
     def end_streams(self) -> None:
         """End every stream as soon as it has answered what it has."""
         self._streams_end = True
-        self._end(self._waiting)
-
-    def _end(self, tasks: set[asyncio.Task[Any]]) -> int:
-        for task in tasks:
+        for task in self._idle:
             self._ended.add(task)
             task.cancel()
-        return len(tasks)
 
     async def next_of(self, messages: AsyncIterator[bytes]) -> bytes | None:
         """The next message of a stream; None at its end. Raises NotReady when the server stops."""
-        if self._streams_end:
-            raise _stopped()
-        task = _current()
-        self._waiting.add(task)
+        task = asyncio.current_task()
+        if self._streams_end or task is None:
+            raise _stopping()
+        self._idle.add(task)
         try:
             return await anext(messages, None)
+        except asyncio.CancelledError:
+            if task not in self._ended:
+                raise
+            task.uncancel()
+            raise _stopping() from None
         finally:
-            self._waiting.discard(task)
+            self._idle.discard(task)
+            self._ended.discard(task)
 
     def unary(self, method: Unary) -> Callable[[bytes, Any], Awaitable[bytes]]:
         """*method* behind this door."""
 
         async def answer(message: bytes, context: Any) -> bytes:
             call = Call(context)
-            task = _current()
-            self._tasks.add(task)
+            self.in_flight += 1
             try:
-                if self._token is not None:
-                    admit(self._token, call.metadata)
+                admit(self.token, call.metadata)
                 return await method(message, call)
             except BaseException as error:
-                await self._fail(call, error)
+                await self.fail(call, error)
             finally:
-                self._tasks.discard(task)
+                self.in_flight -= 1
 
         return answer
 
@@ -123,50 +106,37 @@ class Door:
 
         async def answer(messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
             call = Call(context)
-            task = _current()
-            self._tasks.add(task)
+            self.in_flight += 1
             try:
-                admit(self._token, call.metadata)
+                admit(self.token, call.metadata)
                 async for one in method(messages, call):
                     yield one
-            except BaseException as error:
-                await self._fail(call, error)
+            except Exception as error:
+                await self.fail(call, error)
             finally:
-                self._tasks.discard(task)
+                self.in_flight -= 1
 
         return answer
 
-    async def _fail(self, call: Call, error: BaseException) -> NoReturn:
-        """End *call* as *error* means; a caller who left learns nothing."""
-        task = _current()
-        if isinstance(error, asyncio.CancelledError) and task in self._ended:
-            self._ended.discard(task)
-            task.uncancel()
-            error = _stopped()
-        elif not isinstance(error, Exception):
+    async def fail(self, call: Call, error: BaseException, *, counted: bool = True) -> NoReturn:
+        """End *call* as *error* means. One that no service has *counted* is counted here."""
+        if not isinstance(error, Exception):
             raise error
         meaning = self.meant(call, error)
+        if not counted:
+            self._measures.request(None, "request", NAME, meaning.code, 0.0)
         await call.context.abort(STATUS[meaning.code], text_of(meaning), trailers_of(meaning, call.id))
         raise AssertionError("abort raises")
 
     def meant(self, call: Call, error: Exception) -> EngineError:
-        """What *error* means to the caller; logged where somebody has to look at it, and counted."""
+        """What *error* means to the caller; logged where somebody has to look at it."""
         meaning = meaning_of(error)
         if meaning.code == "internal":
             log.error("a request failed", request_id=call.id, exc_info=error)
         elif meaning.code == "model_failure":
             log.warning("a model failed", error=meaning.message, request_id=call.id, exc_info=error.__cause__)
-        if call.uncounted:
-            call.uncounted = False
-            self._measures.request(None, "request", NAME, meaning.code, 0.0)
         return meaning
 
 
-def _stopped() -> NotReady:
-    return NotReady("the server stopped before this request was answered")
-
-
-def _current() -> asyncio.Task[Any]:
-    task = asyncio.current_task()
-    assert task is not None, "calls run as tasks"
-    return task
+def _stopping() -> NotReady:
+    return NotReady("the server is stopping")

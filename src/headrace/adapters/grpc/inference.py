@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from headrace.adapters.answering import answering
-from headrace.adapters.grpc.caller import ROUTING_KEY, deadline_of
-from headrace.adapters.grpc.convert import answer, layout_of
+from headrace.adapters.grpc.caller import ROUTING_KEY, Metadata, admit, deadline_of
+from headrace.adapters.grpc.convert import Layout, answer, layout_of
 from headrace.adapters.grpc.door import NAME, Call, Door
 from headrace.adapters.grpc.errors import text_of
 from headrace.adapters.grpc.gathering import Gathering
 from headrace.adapters.grpc.generated.open_inference_pb2 import ModelInferResponse, ModelStreamInferResponse
-from headrace.adapters.grpc.requests import Question, Reader, Request
+from headrace.adapters.grpc.requests import Reader, Request
 from headrace.adapters.grpc.wire import field
 from headrace.adapters.http.rendering import no_rows
 from headrace.adapters.open_inference.parameters import take_parameters
@@ -21,13 +21,23 @@ from headrace.domain.errors import NotFound
 from headrace.domain.model import GenerativeModel
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.routing import Asked
-from headrace.services.context import RequestContext, Result, Timing
+from headrace.services.context import Inputs, RequestContext, Result, Timing
 from headrace.services.deployments import Deployments
 from headrace.services.inference import Inference
 
 _STREAM_ANSWER: Final = 2
 _WANTS_END: Final = "triton_enable_empty_final_response"
 _IS_END: Final = "triton_final_response"
+
+
+class Prepared(NamedTuple):
+    """A request that may go on: all that can be wrong with it before it runs is not."""
+
+    asked: Asked
+    pipeline: Pipeline
+    layout: Layout
+    inputs: Inputs
+    about: RequestContext
 
 
 class InferenceCalls:
@@ -40,13 +50,24 @@ class InferenceCalls:
         self._reader = Reader()
         self._gathering = Gathering()
 
-    async def infer(self, message: bytes, call: Call) -> bytes:
-        """``ModelInfer``."""
-        if (turn := self._gathering.join()) is not None:
-            await turn
-        call.uncounted = True
-        asked = self._reader.read(message)
-        return await self._one(asked, call, deadline_of(call.context))
+    async def infer(self, message: bytes, context: Any) -> bytes:
+        """``ModelInfer``. It does what `Door.unary` does around other calls: one more coroutine would cost too much."""
+        door, counted = self._door, False
+        door.in_flight += 1
+        try:
+            if door.token is not None:
+                admit(door.token, Metadata(context))
+            if (turn := self._gathering.join()) is not None:
+                await turn
+            request = self._reader.read(message)
+            asked, pipeline, layout, inputs, about = self._prepared(request, context, deadline_of(context))
+            counted = True
+            result = await self._inference.infer(asked, inputs, about) if inputs.rows else no_rows(pipeline)
+            return answer(result, pipeline, layout.outputs, request)
+        except BaseException as error:
+            await door.fail(Call(context), error, counted=counted)
+        finally:
+            door.in_flight -= 1
 
     async def stream(self, messages: AsyncIterator[bytes], call: Call) -> AsyncIterator[bytes]:
         """``ModelStreamInfer``: requests are answered one after the other, in their order.
@@ -54,32 +75,30 @@ class InferenceCalls:
         A generative pipeline answers in chunks. What fails is told in the stream, which goes on.
         """
         while (message := await self._door.next_of(messages)) is not None:
-            call.uncounted = True
             request: Request | None = None
             try:
                 request = self._reader.read(message)
-                async with aclosing(self._several(request, call)) as answers:
+                async with aclosing(self._several(request, call.context)) as answers:
                     async for one in answers:
                         yield field(_STREAM_ANSWER, one)
             except Exception as error:
                 yield _told(text_of(self._door.meant(call, error)), request)
 
-    async def _one(self, asked: Request, call: Call, deadline: float | None) -> bytes:
-        question = asked.question
-        named = self._named(question, call)
-        pipeline = self._pipeline(named)
+    def _prepared(self, request: Request, context: Any, deadline: float | None) -> Prepared:
+        question = request.question
+        asked = question.asked
+        if self._inference.router.route(asked.name) is not None:  # else nothing looks at the metadata
+            metadata = Metadata(context)
+            asked = Asked(asked.name, asked.version, metadata, metadata.get(ROUTING_KEY))
+        pipeline = self._pipeline(asked)
         layout = layout_of(question, pipeline)
-        inputs = layout.inputs(asked.values)
-        request = _context(named, pipeline, question, call, deadline)
-        call.uncounted = False
-        if inputs.rows == 0:
-            return answer(no_rows(pipeline), pipeline, layout.outputs, asked)
-        return answer(await self._inference.infer(named, inputs, request), pipeline, layout.outputs, asked)
-
-    def _named(self, question: Question, call: Call) -> Asked:
-        if self._inference.router.route(question.model) is None:
-            return Asked(question.model, question.version)  # nothing looks at the metadata
-        return Asked(question.model, question.version, call.metadata, call.metadata.get(ROUTING_KEY))
+        inputs = layout.inputs(request.values)
+        about = RequestContext("", deadline, NAME, headers=asked.headers, routing_key=asked.routing_key)
+        if pipeline.spec.cache is not None:
+            about.fresh = "no-cache" in Metadata(context).get("cache-control", "")
+        if question.parameters:
+            take_parameters(about, question.parameters)
+        return Prepared(asked, pipeline, layout, inputs, about)
 
     def _pipeline(self, asked: Asked) -> Pipeline:
         try:
@@ -87,38 +106,20 @@ class InferenceCalls:
         except NotFound:
             return answering(self._inference, self._deployments, asked)
 
-    async def _several(self, asked: Request, call: Call) -> AsyncIterator[bytes]:
+    async def _several(self, request: Request, context: Any) -> AsyncGenerator[bytes]:
         """The answers to one request of a stream, each of which has the time that its pipeline allows."""
-        question = asked.question
-        named = self._named(question, call)
-        pipeline = self._pipeline(named)
-        ends = question.parameters.get(_WANTS_END) is True
+        ends = request.question.parameters.get(_WANTS_END) is True
+        asked, pipeline, layout, inputs, about = self._prepared(request, context, None)
         if not isinstance(pipeline.model, GenerativeModel):
-            yield await self._one(asked, call, None) + (_end(is_end=True) if ends else b"")
+            result = await self._inference.infer(asked, inputs, about) if inputs.rows else no_rows(pipeline)
+            yield answer(result, pipeline, layout.outputs, request) + (_end(is_end=True) if ends else b"")
             return
-        layout = layout_of(question, pipeline)
-        inputs = layout.inputs(asked.values)
-        call.uncounted = False
-        request = _context(named, pipeline, question, call, None)
-        async with aclosing(self._inference.generate(named, inputs, request)) as rows:
+        async with aclosing(self._inference.generate(asked, inputs, about)) as rows:
             async for row in rows:
                 chunk = Result(pipeline.ref, {name: [value] for name, value in row.items()}, range(1), Timing())
-                yield answer(chunk, pipeline, layout.outputs, asked) + (_end(is_end=False) if ends else b"")
+                yield answer(chunk, pipeline, layout.outputs, request) + (_end(is_end=False) if ends else b"")
         if ends:
-            empty = Result(pipeline.ref, {}, range(0), Timing())
-            yield answer(empty, pipeline, (), asked) + _end(is_end=True)
-
-
-def _context(
-    asked: Asked, pipeline: Pipeline, question: Question, call: Call, deadline: float | None
-) -> RequestContext:
-    """What the services are told about *call*."""
-    request = RequestContext("", deadline, NAME, headers=asked.headers, routing_key=asked.routing_key)
-    if pipeline.spec.cache is not None:
-        request.fresh = "no-cache" in call.metadata.get("cache-control", "")
-    if question.parameters:
-        take_parameters(request, question.parameters)
-    return request
+            yield answer(Result(pipeline.ref, {}, range(0), Timing()), pipeline, (), request) + _end(is_end=True)
 
 
 def _end(*, is_end: bool) -> bytes:

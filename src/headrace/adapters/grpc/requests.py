@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.unknown_fields import UnknownFieldSet
@@ -13,6 +13,7 @@ from headrace.adapters.grpc.generated.open_inference_pb2 import InferTensorConte
 from headrace.adapters.grpc.wire import split
 from headrace.adapters.open_inference.parameters import classes_wanted, refuse_shared_memory
 from headrace.domain.errors import InvalidInput, InvalidRequest
+from headrace.domain.routing import Asked
 
 KNOWN: Final = 1024
 """Heads that are remembered at the same time."""
@@ -43,20 +44,18 @@ class AskedOutput:
 class Question:
     """All that a request says beside its id and its values. *layout* is what was made of it, for whoever made it."""
 
-    __slots__ = ("layout", "model", "outputs", "parameters", "tensors", "version")
+    __slots__ = ("asked", "layout", "outputs", "parameters", "tensors")
 
     def __init__(self, message: ModelInferRequest) -> None:
         """Raises InvalidRequest for what is not of the protocol, or not served here."""
-        self.model = message.model_name
-        self.version = message.model_version or None
+        self.asked = Asked(message.model_name, message.model_version or None)
         self.parameters = parameters_of(message.parameters)
         self.tensors = [_tensor(tensor) for tensor in message.inputs]
         self.outputs = [_output(output) for output in message.outputs]
         self.layout: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A question with its id and with each tensor's values, *raw* or in the typed form."""
 
     question: Question

@@ -98,10 +98,10 @@ def _why_not(family: int, ip: str, port: int) -> int:
 
 
 async def _drained(server: Any, door: Door, drain_s: float) -> int:
-    """Accept no more calls and wait for those under way; returns how many had to be told that nothing will come."""
+    """Accept no more calls and wait for those under way; returns how many were cut off."""
     ending = asyncio.ensure_future(server.stop(drain_s + FAREWELL_S))
     door.end_streams()
     await asyncio.wait({ending}, timeout=drain_s)
-    cut = 0 if ending.done() else door.give_up()
+    cut = 0 if ending.done() else door.in_flight
     await ending
     return cut

@@ -39,7 +39,7 @@ class Methods(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
         models = ModelCalls(inference, deployments, door)
         # Messages of inference are not decoded by gRPC: most of one is known from the request before.
         handlers: dict[str, Any] = {
-            "ModelInfer": grpc.unary_unary_rpc_method_handler(door.unary(calls.infer)),
+            "ModelInfer": grpc.unary_unary_rpc_method_handler(calls.infer),
             "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(door.streaming(calls.stream)),
         }
         told: Mapping[str, tuple[type[Message], Callable[[Any, Call], Awaitable[Message]]]] = {

@@ -84,7 +84,7 @@ class HttpDoor:
         self._title, self._version = title, version
         self._departures = Departures()
         self._health = HealthCalls(inference, deployments, metrics)
-        native = NativeCalls(inference, deployments, self._departures, settings.max_body)
+        native = NativeCalls(inference, deployments, self._departures, settings)
         v2, v1 = OpenInferenceCalls(native, self._health), OpenAICalls(native)
         self._streams = streams
         self._stream_calls = StreamCalls(streams, self._health, self._departures, settings.max_body)

@@ -18,6 +18,10 @@ T = TypeVar("T")
 
 # What zlib wants to be told of each encoding: 15 bits of window, and 16 more for the header that gzip has.
 _PACKED: Final = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}
+MAX_MEMBERS: Final = 1000
+"""Parts that a packed body may consist of: empty ones cost time, and no other limit counts them."""
+PIECE: Final = 65_536
+MAX_QUOTED: Final = 1000
 _UNKNOWN_FIELD: Final = re.compile(r"unknown field `(?P<name>.*?)`(?: - at `(?P<place>.*)`)?", re.DOTALL)
 
 
@@ -82,15 +86,23 @@ async def unpacked(call: Call, body: bytes, limit: int) -> bytes:
 def _unpack(body: bytes, limit: int, form: int) -> bytes:
     """At most *limit* + 1 bytes of what *body* unpacks to; it may consist of several members."""
     parts: list[bytes] = []
-    left = limit + 1
-    while body and left > 0:
+    left, start, members = limit + 1, 0, 0
+    while start < len(body) and left > 0:
+        members += 1
+        if members > MAX_MEMBERS:
+            raise zlib.error(f"it consists of more than {MAX_MEMBERS} parts")
         member = zlib.decompressobj(form)
-        part = member.decompress(body, left)
-        parts.append(part)
-        left -= len(part)
-        if left > 0 and not member.eof:
-            raise zlib.error("it ends early")
-        body = member.unused_data
+        while not member.eof and left > 0:
+            # In pieces: what follows a member is copied, and must not be all the rest, once for each.
+            packed = member.unconsumed_tail or body[start : start + PIECE]
+            if not packed:
+                raise zlib.error("it ends early")
+            if not member.unconsumed_tail:
+                start += len(packed)
+            part = member.decompress(packed, left)
+            parts.append(part)
+            left -= len(part)
+        start -= len(member.unused_data)
     return b"".join(parts)
 
 
@@ -124,7 +136,7 @@ def decode(body: bytes, decoder: msgspec.json.Decoder[T], fields: Sequence[str])
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise InvalidRequest(_explained(str(error), fields)) from None
+        raise InvalidRequest(_explained(str(error)[:MAX_QUOTED], fields)) from None
     except msgspec.DecodeError as error:
         raise InvalidRequest(_position(str(error), body)) from None
     except UnicodeDecodeError as error:

@@ -13,7 +13,8 @@ from headrace.adapters.http.body import decode, read_body, require_json
 from headrace.adapters.http.call import Call, Headers
 from headrace.adapters.http.departures import Departures
 from headrace.adapters.http.rendering import all_failed, explained, many_rows, no_rows, one_row
-from headrace.domain.errors import InvalidRequest, NotFound
+from headrace.adapters.http.settings import ApiSettings
+from headrace.domain.errors import InvalidRequest, NotFound, TooLarge
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.routing import Asked
 from headrace.services.context import Inputs, RequestContext, Result
@@ -51,11 +52,14 @@ _NO_OPTIONS: Final[Mapping[str, Any]] = {}
 class NativeCalls:
     """Answers native inference calls."""
 
-    def __init__(self, inference: Inference, deployments: Deployments, departures: Departures, max_body: int) -> None:
+    def __init__(
+        self, inference: Inference, deployments: Deployments, departures: Departures, settings: ApiSettings
+    ) -> None:
         self.inference = inference
         self.deployments = deployments
         self.departures = departures
-        self.max_body = max_body
+        self.max_body = settings.max_body
+        self._max_rows = settings.max_rows
 
     async def infer(self, call: Call) -> None:
         """``POST /api/v1/inference``."""
@@ -87,6 +91,8 @@ class NativeCalls:
     async def _answer(self, call: Call, name: str, envelope: Envelope | NamedEnvelope) -> None:
         given = envelope.inputs
         rows: Sequence[Mapping[str, Any]] = given if isinstance(given, list) else (given,)
+        if len(rows) > self._max_rows:
+            raise TooLarge(f"one call may bring {self._max_rows} rows (api.max_rows), and {len(rows)} came")
         options: Mapping[str, Any] = envelope.options or _NO_OPTIONS
         explain = call.asks("explain") or bool(options and options.get("explain"))
         if "explain" in options:
@@ -103,7 +109,7 @@ class NativeCalls:
         pipeline = self.pipeline(asked)
         if envelope.model is not None and envelope.model != pipeline.model_name:
             raise InvalidRequest(
-                f"the request names the model {envelope.model!r}, and pipeline {pipeline.ref} runs "
+                f"the request names the model {envelope.model!r:.200}, and pipeline {pipeline.ref} runs "
                 f"{pipeline.model_name!r}; leave the model out, or name a pipeline that runs it"
             )
         call.uncounted = False

@@ -11,7 +11,7 @@ from headrace.adapters.http.call import Call
 from headrace.adapters.http.health import HealthCalls
 from headrace.adapters.http.native import NativeCalls
 from headrace.adapters.http.open_inference_answers import reply
-from headrace.adapters.http.open_inference_bodies import head_length, require_readable
+from headrace.adapters.http.open_inference_bodies import head_length, read_tensors, require_readable
 from headrace.adapters.http.open_inference_generate import GenerateCalls
 from headrace.adapters.http.open_inference_repository import RepositoryCalls
 from headrace.adapters.http.open_inference_requests import (
@@ -31,6 +31,8 @@ from headrace.domain.routing import Asked
 
 EXTENSIONS: Final[Sequence[str]] = ("binary_tensor_data", *COMMON_EXTENSIONS, "generate")
 """What ``GET /v2`` announces."""
+_FORM: Final = frozenset({"binary_data_output"})
+"""Parameters of a request that steer nothing but the form of its answer."""
 
 
 class OpenInferenceCalls:
@@ -47,14 +49,15 @@ class OpenInferenceCalls:
         call.uncounted = True
         head = head_length(call)
         require_readable(call)
-        body = await read_body(call, self._native.max_body)
+        limit = self._native.max_body
+        body = await (read_body(call, limit) if head is None else read_tensors(call, head, limit))
         request = self._native.request(call)
         asked = Asked(name, version, request.headers, request.routing_key)
         pipeline = self._native.pipeline(asked)
         question = _question(body, head, pipeline)
         given = question.request
         require_model(given, name, version)
-        if given.parameters:
+        if given.parameters and not given.parameters.keys() <= _FORM:
             take_parameters(request, given.parameters)
         wanted = wanted_outputs(question, pipeline)
         inputs = to_inputs(question, pipeline)
@@ -95,7 +98,7 @@ class OpenInferenceCalls:
         await call.answer_json({"name": name, "ready": True})
 
 
-def _question(body: bytes, head: int | None, pipeline: Pipeline) -> Question:
+def _question(body: bytes | memoryview, head: int | None, pipeline: Pipeline) -> Question:
     if head is None:
-        return read_json(body)
+        return read_json(bytes(body))
     return read_binary(body, head) if head else read_bare(body, pipeline)

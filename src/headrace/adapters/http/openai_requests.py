@@ -18,6 +18,8 @@ from headrace.services.context import RequestContext
 
 Prompt = str | list[str | int | list[int]]
 """A text, several, the tokens of one, or those of several."""
+MAX_PROMPTS: Final = 2048
+"""Prompts in one call, as many as OpenAI takes."""
 Prompts = Sequence[str | list[int]]
 """Each prompt: its text or its tokens."""
 
@@ -174,5 +176,7 @@ def prompts_of(given: Prompt, param: str) -> Prompts:
     if kinds == {int}:
         return [cast(list[int], given)]
     if len(kinds) == 1:
+        if len(given) > MAX_PROMPTS:
+            raise refused(param, f"{param}: one call may bring {MAX_PROMPTS}, and there are {len(given)}")
         return cast(Prompts, given)
     raise refused(param, f"{param}: a list holds texts, tokens, or lists of tokens, and not a mixture")

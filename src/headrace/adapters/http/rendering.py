@@ -30,7 +30,7 @@ def to_json(content: Any) -> bytes:
         pass  # keys that are no texts, or bytes the wrong way round: rare, and looking for them slows all others down
     try:
         return orjson.dumps(_listed(content), default=plain, option=OPTIONS | orjson.OPT_NON_STR_KEYS)
-    except TypeError as error:
+    except (TypeError, RecursionError) as error:
         raise ModelFailure(f"the answer cannot be written as JSON: {error}") from error
 
 

@@ -17,6 +17,8 @@ from headrace.adapters.http.uploads import KINDS, UploadCalls
 
 Answer = Callable[..., Awaitable[Any]]
 PREFIX: Final = "/api/v1"
+KNOWN_PATHS: Final = 1024
+"""Paths that are remembered with what answers them."""
 ANY: Final = "*"
 """The method of what is refused whichever way it is asked."""
 
@@ -87,10 +89,16 @@ class Routes:
             "/predict/batch": Found("POST", uploads.batch),
             f"{PREFIX}/predict/batch": Found("POST", uploads.batch),
         }
+        self._known: dict[str, Found] = dict(self._exact)
 
     def find(self, path: str) -> Found | None:
         """What answers *path*; None if the framework is to be asked."""
-        return self._exact.get(path) or self._match(path)
+        found = self._known.get(path)
+        if found is None and (found := self._match(path)) is not None:
+            if len(self._known) >= KNOWN_PATHS:  # clients choose the paths: there must be an end to them
+                self._known = dict(self._exact)
+            self._known[path] = found
+        return found
 
     def _match(self, path: str) -> Found | None:
         match path.split("/")[1:]:

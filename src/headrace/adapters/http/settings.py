@@ -27,6 +27,9 @@ class ApiSettings:
     max_body_mb: Annotated[float, Between(0.001)] = field(
         default=10.0, metadata={"doc": "megabytes (of 1,048,576 bytes) that one request may bring, also when unpacked"}
     )
+    max_rows: Count = field(
+        default=10_000, metadata={"doc": "rows that one native request may bring as a list; tables are for batch runs"}
+    )
     drain_s: Seconds = field(default=30.0, metadata={"doc": "how long accepted requests may take when stopping"})
     drain_delay_s: Seconds = field(
         default=0.0, metadata={"doc": "how long to go on accepting after readiness went, for load balancers to notice"}

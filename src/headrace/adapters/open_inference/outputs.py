@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -18,8 +17,7 @@ JSON_TEXT: Final[Mapping[str, str]] = {"content_type": "json"}
 """The parameters of a tensor of BYTES whose elements are JSON, because its column is no tensor."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tensor:
+class Tensor(NamedTuple):
     """An output: an array of numbers, or the flat elements of BYTES, all of them bytes."""
 
     name: str

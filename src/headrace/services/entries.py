@@ -1,0 +1,79 @@
+"""Requests in a queue: how several become one batch, and how its rows find back to their callers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Hashable, Sequence
+
+from headrace.domain.batch import Batch, join_columns
+from headrace.domain.errors import EngineError, Internal
+from headrace.domain.pipeline import Pipeline
+from headrace.services.context import Inputs, RequestContext, Result, Timing
+
+
+class Entry:
+    """One request in a queue: its inputs, until when, and the future that its caller awaits."""
+
+    __slots__ = ("deadline", "future", "inputs", "key", "options", "priority", "queued_at")
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        request: RequestContext,
+        key: Hashable,
+        future: asyncio.Future[Result],
+        now: float,
+        deadline: float,
+    ) -> None:
+        self.inputs = inputs
+        self.options = request.options
+        self.priority = request.priority
+        self.deadline = deadline
+        self.key = key
+        self.future = future
+        self.queued_at = now
+
+
+def merged(entries: Sequence[Entry]) -> Batch:
+    """The rows of all *entries*, one after another."""
+    if len(entries) == 1:
+        inputs = entries[0].inputs
+        return Batch(inputs.columns, inputs.rows)
+    names = entries[0].inputs.columns
+    columns = {name: join_columns([entry.inputs.columns[name] for entry in entries]) for name in names}
+    return Batch(columns, sum(entry.inputs.rows for entry in entries))
+
+
+def deliver(entries: Sequence[Entry], done: Batch, pipeline: Pipeline, timing: Timing, started: float) -> None:
+    """Give each entry its own rows, in the order that they were merged."""
+    if done.size + len(done.failures) != timing.batch_size:
+        raise Internal("the batch came back with another number of rows")  # never hand out a neighbour's answer
+    picks = None if not done.failures else picks_of(done)
+    start = 0
+    for entry in entries:
+        stop = start + entry.inputs.rows
+        if not entry.future.done():
+            own = range(start, stop) if picks is None else picks[start:stop]
+            waited_s = started - entry.queued_at
+            entry.future.set_result(Result(pipeline.ref, done.columns, own, timing, waited_s, digest=pipeline.digest))
+        start = stop
+
+
+def picks_of(batch: Batch) -> list[int | EngineError]:
+    """For each original row the row of *batch* that it became, or its error."""
+    picks: list[int | EngineError] = [Internal("the row was lost")] * (batch.size + len(batch.failures))
+    for row, position in enumerate(batch.positions or range(batch.size)):
+        picks[position] = row
+    for position, error in batch.failures.items():
+        picks[position] = error
+    return picks
+
+
+def fail(entries: Sequence[Entry], error: BaseException) -> None:
+    """Tell everybody who still waits what became of the batch."""
+    meaning = error if isinstance(error, EngineError) else Internal("the batch could not be run")
+    if meaning is not error:
+        meaning.__cause__ = error
+    for entry in entries:
+        if not entry.future.done():
+            entry.future.set_exception(meaning)
