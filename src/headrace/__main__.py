@@ -16,11 +16,17 @@ if TYPE_CHECKING:
 # `headrace --help` is fast because `assembly`, which imports every folder, is imported by the verbs that need it.
 
 
-def serve(config: Path, host: str | None = None, port: int | None = None, workers: int | None = None) -> int:
+def serve(
+    config: Path,
+    host: str | None = None,
+    port: int | None = None,
+    workers: int | None = None,
+    grpc_port: int | None = None,
+) -> int:
     """Serve the workspace of *config* until it is stopped; return the exit code."""
     from headrace import assembly
 
-    return assembly.serve(config, host=host, port=port, workers=workers)
+    return assembly.serve(config, host=host, port=port, workers=workers, grpc_port=grpc_port)
 
 
 def check(config: Path) -> Report:

@@ -8,7 +8,7 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -220,19 +220,31 @@ async def open_server(config: Path) -> AsyncIterator[tuple[Application, str]]:
         listening: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         doors = asyncio.create_task(serve_http(app, api, stop, listening.set_result))
         try:
-            await asyncio.wait({doors, listening}, return_when=asyncio.FIRST_COMPLETED)
+            waiting: list[asyncio.Future[Any]] = [doors, listening]
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             yield application, listening.result()
         finally:
             stop.set()
             await doors
 
 
-def serve(config: Path, host: str | None = None, port: int | None = None, workers: int | None = None) -> int:
+def serve(
+    config: Path,
+    host: str | None = None,
+    port: int | None = None,
+    workers: int | None = None,
+    grpc_port: int | None = None,
+) -> int:
     """Serve the workspace of *config* until SIGTERM or SIGINT; returns the exit code."""
     settings, root = load_settings(config)
     level = "DEBUG" if settings.framework.debug else settings.logging.level
     configure(replace(settings.logging, level=level))
-    api = replace(settings.api, host=host or settings.api.host, port=settings.api.port if port is None else port)
+    api = replace(
+        settings.api,
+        host=host or settings.api.host,
+        port=settings.api.port if port is None else port,
+        grpc_port=settings.api.grpc_port if grpc_port is None else grpc_port,
+    )
     if (workers or api.workers) > 1:
         raise InvalidConfig("api.workers above 1 is not available in this version; run several servers instead")
     settings = replace(settings, api=api)
@@ -249,6 +261,7 @@ def _loop_factory() -> Any:
 
 
 async def _serve(settings: Settings, workspace: WorkspaceFiles) -> int:
+    from headrace.adapters.grpc.presence import serve_if_present
     from headrace.adapters.http.app import create_app
     from headrace.adapters.http.serve import serve as serve_http
 
@@ -257,18 +270,21 @@ async def _serve(settings: Settings, workspace: WorkspaceFiles) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    token = _token(settings)
     app = create_app(
         application.inference,
         application.deployments,
         settings.api,
         title=settings.framework.name,
         version=settings.framework.version,
-        token=_token(settings),
+        token=token,
         metrics=exposition(application),
         streams=application.streams,
         middleware=load_middleware(settings.api.middleware, workspace.root),
     )
-    doors = asyncio.create_task(serve_http(app, settings.api, stop))
+    http = serve_http(app, settings.api, stop)
+    grpc = serve_if_present(application.inference, application.deployments, settings.api, stop, token)
+    doors = asyncio.create_task(_together([http, grpc], stop))
     try:
         await _run(application, doors, stop)
     except EngineError as error:
@@ -281,6 +297,16 @@ async def _serve(settings: Settings, workspace: WorkspaceFiles) -> int:
     if cut:
         log.warning("stopped with requests unanswered", cut=cut)
     return 0
+
+
+async def _together(doors: Sequence[Coroutine[Any, Any, int]], stop: asyncio.Event) -> int:
+    """Serve through all *doors*; if one cannot open, none stays open. Returns how many requests were cut off."""
+    tasks = [asyncio.create_task(door) for door in doors]
+    try:
+        return sum(await asyncio.gather(*tasks))
+    finally:
+        stop.set()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _run(application: Application, doors: asyncio.Task[Any], stop: asyncio.Event) -> None:

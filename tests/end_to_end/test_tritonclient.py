@@ -2,9 +2,11 @@
 
 import asyncio
 import hashlib
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +20,10 @@ from headrace.adapters.http.settings import ApiSettings
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 VENV = ROOT / "build" / "test-venvs" / "tritonclient"
+PAGE = ROOT / "docs" / "how-to" / "use-open-inference-clients.md"
+FILES = re.compile(r"^```yaml\n(# (?P<file>[\w./-]+)\n.*?)^```$", re.MULTILINE | re.DOTALL)
+SCRIPT = re.compile(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+ADDRESS = "127.0.0.1:8000"
 WISHES = ("tritonclient[grpc,http]>=2.50",)
 DTYPES = (
     "bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64",
@@ -72,8 +78,14 @@ class Server:
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Server]:
     lay_out(tmp_path)
+    async with serving(tmp_path) as found:
+        yield found
+
+
+@asynccontextmanager
+async def serving(folder: Path) -> AsyncIterator[Server]:
     settings = ApiSettings(port=0)
-    async with headrace.load(tmp_path) as workspace:
+    async with headrace.load(folder) as workspace:
         app = create_app(workspace.inference, workspace.deployments, settings)
         stop, listening = asyncio.Event(), asyncio.get_running_loop().create_future()
         done = asyncio.create_task(serve(app, settings, stop, listening.set_result))
@@ -85,10 +97,10 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
             await done
 
 
-async def run(python: Path, script: str, address: str) -> str:
-    """What *script* prints in the client's environment; it fails with all that it said."""
+async def run(python: Path, *arguments: str | Path) -> str:
+    """What a script prints in the client's environment; it fails with all that it said."""
     running = await asyncio.create_subprocess_exec(
-        python, HERE / script, address, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        python, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
     async with asyncio.timeout(120):
         said, _ = await running.communicate()
@@ -97,6 +109,21 @@ async def run(python: Path, script: str, address: str) -> str:
 
 
 async def test_the_http_client_works_unchanged(client_python: Path, server: Server) -> None:
-    said = await run(client_python, "tritonclient_http.py", server.http)
+    said = await run(client_python, HERE / "tritonclient_http.py", server.http)
 
     assert said.split()[-1] == "asynchronous"
+
+
+async def test_the_script_of_the_page_prints_what_stands_there(client_python: Path, tmp_path: Path) -> None:
+    page = PAGE.read_text()
+    for block in FILES.finditer(page):
+        file = tmp_path / block["file"]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(block[1])
+    (tmp_path / "config" / "main.yaml").write_text("")
+    [(script, printed)] = SCRIPT.findall(page)
+
+    async with serving(tmp_path) as server:
+        said = await run(client_python, "-c", script.replace(ADDRESS, server.http))
+
+    assert said == printed

@@ -460,3 +460,27 @@ async def test_abandoning_tells_everybody_who_waits(engine: Engine) -> None:
             await asked
     model.release()
     await batcher_of(engine).drained()
+
+
+async def test_a_request_without_company_for_a_while_runs_at_once(engine: Engine) -> None:
+    model = Held()
+    await engine.add(pipeline(model))
+    for n in range(40):
+        await engine.infer(DOUBLE, x(n), request())
+
+    future = batcher_of(engine).submit(x(7), request())
+
+    assert future.done()
+    assert answer(await future) == [14]
+
+
+async def test_company_is_met_again_after_a_time_alone(engine: Engine) -> None:
+    model = Held()
+    await engine.add(pipeline(model))
+    for n in range(40):
+        await engine.infer(DOUBLE, x(n), request())
+
+    results = await asyncio.gather(*(ask(engine, n) for n in range(8)))
+
+    assert [answer(result) for result in results] == [[2 * n] for n in range(8)]
+    assert model.calls[-2:] == [1, 7]

@@ -30,6 +30,7 @@ GROUPS: Final = {
 }
 PLAIN: Final = frozenset((bool, int, float))
 MAX_DEPTH: Final = 32
+MANY: Final = 100_000
 _CODES: Final = {"float32": "f", "float64": "d"}
 
 
@@ -165,6 +166,7 @@ def _numbers(rows: list[Any], spec: TensorSpec) -> Column:
     if not types <= PLAIN:
         if any(isinstance(row, (np.ndarray, np.generic)) for row in rows):
             return _mixed(rows, spec)
+        _require_plausible(rows, spec)
         rows = _plain(rows, spec)
         types = {type(leaf) for leaf in _leaves(rows)}
     try:
@@ -204,6 +206,35 @@ def _leaf_types(rows: list[Any], spec: TensorSpec) -> set[type]:
         return set(map(type, leaves)) if spec.row_shape is not None else set(map(type, _leaves(rows)))
     except TypeError:  # a number where a list should stand
         return {list}
+
+
+def _require_plausible(rows: list[Any], spec: TensorSpec) -> None:
+    """Raises InvalidInput for what is certainly wrong in many values, before each of them is looked at by itself."""
+    if spec.row_shape is None or not _more_than(rows, MANY):
+        return
+    leaves: Iterable[Any] = rows
+    for _ in spec.row_shape:
+        leaves = chain.from_iterable(leaves)
+    try:
+        odd = next((leaf for leaf in leaves if type(leaf) not in PLAIN), 0)
+    except TypeError:  # a number where a list should stand
+        return
+    if odd is None or isinstance(odd, str | dict):
+        raise InvalidInput(f"column {spec.name!r} wants {spec.dtype}, not {_found(odd)}")
+    if isinstance(odd, list):
+        shape = _shown((spec.shape or ())[1:])
+        raise InvalidInput(f"column {spec.name!r} wants rows of shape {shape}, and lists are nested deeper")
+
+
+def _more_than(value: list[Any], count: int) -> bool:
+    """Whether lists in lists hold more than *count* values; looks no further than that."""
+    waiting = [value]
+    seen = 0
+    while waiting and seen <= count:
+        item = waiting.pop()
+        seen += len(item)
+        waiting.extend(inner for inner in item[:count] if isinstance(inner, list))
+    return seen > count
 
 
 def _plain(value: Any, spec: TensorSpec, depth: int = 0) -> Any:

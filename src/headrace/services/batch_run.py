@@ -10,6 +10,7 @@ from headrace.domain.batch import Batch
 from headrace.domain.coerce import coerce
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.step import Context
+from headrace.domain.traces import let_go
 
 RunBatch = Callable[[Pipeline, Batch, Context, Callable[..., Any]], Awaitable[Batch]]
 """How `run_batch` is called; somebody who looks on may stand in its place."""
@@ -19,14 +20,21 @@ async def run_batch(pipeline: Pipeline, batch: Batch, context: Context, call: Ca
     """Coerce *batch* to what the pipeline takes and run it, both where *call* says."""
     if not pipeline.synchronous:
         ready = await call(lambda part, inner: _coerced(part, inner, pipeline), batch, context)
-        return await pipeline.run(ready, context, call)
+        return _parted(await pipeline.run(ready, context, call))
 
     # One trip: a synchronous pipeline is a single segment, and the coercion rides along.
     async def ride(segment: Callable[[Batch, Context], Batch], given: Batch, outer: Context) -> Batch:
         result: Batch = await call(lambda part, inner: segment(_coerced(part, inner, pipeline), inner), given, outer)
         return result
 
-    return await pipeline.run(batch, context, ride)
+    return _parted(await pipeline.run(batch, context, ride))
+
+
+def _parted(done: Batch) -> Batch:
+    """*done*, whose failures hold nothing of the batch any more."""
+    if done.failures:
+        let_go(done.failures.values())
+    return done
 
 
 def _coerced(batch: Batch, context: Context, pipeline: Pipeline) -> Batch:

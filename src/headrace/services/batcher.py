@@ -70,6 +70,9 @@ class Batcher:
         self._closed = False
         self._idle = asyncio.Event()
         self._idle.set()
+        self._singles = 0
+        self._alone = False
+        self._company = False
         self._keyed = needs_key(pipeline)
         self._wide = wide_inputs(pipeline)
 
@@ -104,8 +107,27 @@ class Batcher:
             self._on_busy()
         if self._sweep is None or deadline < self._sweep[0]:
             self._sweep_at(deadline, now)
-        self._awaken()
+        if self._alone and not self._company and self._may_run_at_once():
+            self._company = True
+            loop.call_soon(self._turn_over)
+            self._run_inline()
+        else:
+            self._alone = self._alone and not self._company
+            self._awaken()
         return entry.future
+
+    def _may_run_at_once(self) -> bool:
+        """Whether the one request that waits has nothing to wait for: no company was there lately, nothing runs."""
+        return (
+            len(self._pending) == 1
+            and not (self._running or self._slices or self._asking or self._linger_s)
+            and self.pipeline.synchronous
+            and self.placement.inline(self._next_rows())
+        )
+
+    def _turn_over(self) -> None:
+        """The loop has turned: whoever comes now did not come together with the one before."""
+        self._company = False
 
     def _forget_answered(self) -> bool:
         """Take those out of the queue whose caller has left or was told that the time is over; False for none."""
@@ -273,6 +295,8 @@ class Batcher:
 
     async def _run(self, entries: Sequence[Entry], call: Callable[..., Any]) -> None:
         started = time.monotonic()
+        self._singles = self._singles + 1 if len(entries) == 1 else 0
+        self._alone = self._singles >= ALONE_AFTER
         timing = Timing()
         try:
             # Converting and running happen in one trip: while a thread works on this batch, the loop reads the next.
@@ -333,5 +357,7 @@ class Batcher:
         )
 
 
+ALONE_AFTER = 16
+"""So many batches of a single request in a row, and the next one runs at once instead of at the end of its turn."""
 MIDDLE = 2**31
 """Where a request without a priority stands among those with one (1 goes first)."""

@@ -29,7 +29,7 @@ def rows_to_inputs(pipeline: Pipeline, rows: Sequence[Mapping[str, Any]]) -> Inp
         try:
             good.append(_readable(row, specs, _at(number, rows)))
         except InvalidInput as error:
-            failures[number] = error
+            failures[number] = error.with_traceback(None)  # which holds this frame, and in it all rows
     if failures and not good:
         raise next(iter(failures.values()))
     columns = {name: [row.get(name, spec.default) for row in good] for name, spec in specs.items()}

@@ -5,6 +5,7 @@ import http.client
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from tests.contracts.open_inference.rules import breaches
 
 from headrace.adapters.http.serve import serve
 from headrace.adapters.http.settings import ApiSettings
+from headrace.adapters.open_inference.datatypes import DTYPES
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -246,13 +248,21 @@ async def test_no_bytes_break_anything(served: Served, model: str, body: bytes, 
 
 
 @FUZZ
-@given(model=MODELS, raw=st.binary(max_size=60), shape=st.lists(st.integers(-1, 4), max_size=4), datatype=PIECES)
+@given(
+    model=MODELS,
+    raw=st.binary(max_size=60),
+    shape=st.lists(st.integers(-1, 4), max_size=4),
+    datatype=st.sampled_from(list(DTYPES)) | PIECES,
+    fitting=st.booleans(),
+)
 async def test_no_tensor_breaks_anything(
-    served: Served, model: str, raw: bytes, shape: list[int], datatype: Any
+    served: Served, model: str, raw: bytes, shape: list[int], datatype: Any, fitting: bool
 ) -> None:
-    wanted = {"binary_data_output": True}
+    if fitting and isinstance(datatype, str) and datatype in DTYPES:
+        size = max(0, prod(shape)) * DTYPES[datatype].itemsize
+        raw = (raw * (size + 1))[:size].ljust(size, b"\xff")
     tensor = {"name": "x", "shape": shape, "datatype": datatype, "parameters": {"binary_data_size": len(raw)}}
-    told = json.dumps({"inputs": [tensor], "parameters": wanted}).encode()
+    told = encoded({"inputs": [tensor], "parameters": {"binary_data_output": True}})
 
     await _never_a_fault(served, model, told + raw, str(len(told)))
 

@@ -52,7 +52,12 @@ class Serve(Protocol):
     """Serves until it is stopped; blocks."""
 
     def __call__(
-        self, config: Path, host: str | None = None, port: int | None = None, workers: int | None = None
+        self,
+        config: Path,
+        host: str | None = None,
+        port: int | None = None,
+        workers: int | None = None,
+        grpc_port: int | None = None,
     ) -> int:
         """Return the exit code. What is None comes from the configuration."""
 

@@ -131,7 +131,7 @@ def _raw_answer(ref: PipelineRef, request_id: bytes, found: Sequence[Tensor]) ->
             encoded: Any = raw.raw_of_elements(tensor.values)
             size = len(encoded)
         else:
-            parts.append(_description(tensor.name, tensor.datatype, tensor.shape, ()))  # type: ignore[arg-type]
+            parts.append(_description(tensor.name, tensor.datatype, tensor.shape, ()))
             encoded = raw.raw_of(tensor.values)
             size = encoded.nbytes
         values += (opening(ANSWER_VALUES, size), encoded)

@@ -9,65 +9,77 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from typing import Final
 
 LARGEST: Final = 32
-"""Requests that go on together at most: with more, clients and server would take turns."""
+"""Requests that go on together at most."""
 QUIET_S: Final = 500e-6
 """Seconds without anybody new, after which those who are there go on."""
 QUIET_TURNS: Final = 16
 """Turns of the loop likewise: on a machine that is busy with other things, seconds alone pass without a look."""
-TRUST: Final = 4
-"""Groups that filled up before a larger one is tried."""
-DISTRUST: Final = 256
-"""The same, at most, after larger ones were tried in vain."""
+SOON: Final = 4
+"""Groups until the callers are counted again."""
+LATE: Final = 256
+"""The same, at most, after the count was the same again and again."""
+
+
+SLOW_S: Final = 500e-6
+"""A batch that runs longer gains nothing from company here: its own queue forms while it runs."""
+SLOW_PAUSE: Final = 16
+"""Requests that go on at once after such a batch."""
 
 
 class Gathering:
-    """Lets requests go on in groups of a size that is learned: as many as usually come without a pause.
+    """Lets requests go on in groups, each of half the callers that there are: the others are being answered.
 
-    A caller who is alone is a group of one and not kept waiting. Larger groups are tried now and then, and less and
-    less often while that is in vain.
+    Of all callers at once the last would find the first ones waiting, and clients and server would take turns. To
+    count the callers, a group waits now and then until nobody comes any more; less and less often while that tells
+    nothing new. A caller who is alone is a group of one and not kept waiting.
     """
 
     def __init__(self) -> None:
-        self._wanted = 1
-        self._full = 0
-        self._until_trial = TRUST
-        self._on_trial = False
+        self.wanted = 1
+        self._counts: deque[int] = deque([1], 3)
+        self._pause = self._until_count = SOON
         self._waiting: list[asyncio.Future[None]] = []
         self._seen = 0
         self._quiet_turns = 0
         self._quiet_until = 0.0
+        self._at_once = 0
 
-    @property
-    def wanted(self) -> int:
-        """How many requests a group waits for."""
-        return self._wanted
+    def ran(self, seconds: float) -> None:
+        """A batch took so long."""
+        if seconds > SLOW_S:
+            self._at_once = SLOW_PAUSE
 
     def join(self) -> asyncio.Future[None] | None:
         """What to await before going on; None to go on at once."""
-        if self._wanted == 1 and not self._waiting:
-            self._filled()
+        if self._at_once > 0:
+            self._at_once -= 1
             return None
-        loop = asyncio.get_running_loop()
         if not self._waiting:
+            if self.wanted == 1 and self._until_count > 0:
+                self._until_count -= 1
+                return None
             self._seen = 0
-            loop.call_soon(self._turn, loop)
-        turn = loop.create_future()
+            asyncio.get_running_loop().call_soon(self._turn)
+        turn = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         return turn
 
-    def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _turn(self) -> None:
         """One turn of the loop has passed."""
         size = len(self._waiting)
-        if size >= self._wanted:
-            self._filled()
-        elif self._quiet(size):
-            self._fell_short(size)
-        else:
-            loop.call_soon(self._turn, loop)
+        counting = self._until_count <= 0
+        if size < (2 * LARGEST if counting else self.wanted) and not self._quiet(size):
+            asyncio.get_running_loop().call_soon(self._turn)
             return
+        if counting:
+            self._learn(size)
+        else:
+            # Fewer than expected: perhaps some have left.
+            self._until_count -= 1 if size >= self.wanted else self._until_count // 2 + 1
         group, self._waiting = self._waiting, []
         for turn in group:
             if not turn.done():
@@ -81,17 +93,8 @@ class Gathering:
         self._quiet_turns += 1
         return self._quiet_turns > QUIET_TURNS and time.monotonic() >= self._quiet_until
 
-    def _filled(self) -> None:
-        """A group had as many as were wanted."""
-        if self._on_trial:
-            self._on_trial, self._until_trial = False, TRUST
-        self._full += 1
-        if self._full >= self._until_trial and self._wanted < LARGEST:
-            self._full, self._on_trial = 0, True
-            self._wanted = min(LARGEST, 2 * self._wanted)
-
-    def _fell_short(self, size: int) -> None:
-        """A group waited in vain for more than *size*."""
-        if self._on_trial:
-            self._on_trial, self._until_trial = False, min(DISTRUST, 2 * self._until_trial)
-        self._full, self._wanted = 0, max(size, self._wanted * 3 // 4)
+    def _learn(self, callers: int) -> None:
+        self._counts.append(callers)
+        wanted = min(LARGEST, max(1, max(self._counts) // 2))
+        self._pause = min(LATE, 2 * self._pause) if wanted == self.wanted else SOON
+        self.wanted, self._until_count = wanted, self._pause

@@ -18,7 +18,7 @@ LOOK_S: Final = 1.0
 """How often a watched status is looked at."""
 
 
-class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # grpc has no types
+class Health(health_pb2_grpc.HealthServicer):
     """Tells whether the server is ready; *stopping* is set when it begins to end."""
 
     def __init__(self, door: Door, stopping: asyncio.Event) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
 import headrace
 from headrace.adapters.answering import answering
 from headrace.adapters.grpc.door import Call, Door
@@ -100,7 +103,7 @@ class ModelCalls:
         self, asked: messages.RepositoryModelUnloadRequest, call: Call
     ) -> messages.RepositoryModelUnloadResponse:
         """``RepositoryModelUnload``."""
-        await models.unload(self._deployments, asked.model_name)
+        await models.unload(self._deployments, asked.model_name, parameters_of(asked.parameters))
         return messages.RepositoryModelUnloadResponse()
 
 
@@ -108,23 +111,31 @@ def _named(name: str, version: str, call: Call) -> Asked:
     return Asked(name, version or None, call.metadata)
 
 
-def _column(told: dict[str, object]) -> messages.ModelMetadataResponse.TensorMetadata:
+def _column(told: Mapping[str, Any]) -> messages.ModelMetadataResponse.TensorMetadata:
     return messages.ModelMetadataResponse.TensorMetadata(**told)
 
 
-_DURATIONS = (
+_TOTALS: Final = (
     "success", "fail", "queue", "compute_input", "compute_infer", "compute_output", "cache_hit", "cache_miss",
 )  # fmt: skip
+_PHASES: Final = ("compute_input", "compute_infer", "compute_output")
 
 
 def _statistics(ref: PipelineRef, found: Statistics) -> messages.ModelStatistics:
-    durations = {name: getattr(found, name) for name in _DURATIONS}
+    sized = [
+        messages.InferBatchStatistics(batch_size=one.batch_size, **_durations(one, _PHASES)) for one in found.batches
+    ]
     return messages.ModelStatistics(
         name=ref.name,
         version=ref.version,
+        last_inference=found.last_inference_ms,
         inference_count=found.inference_count,
         execution_count=found.execution_count,
-        inference_stats=messages.InferStatistics(
-            **{name: messages.StatisticDuration(count=one.count, ns=one.ns) for name, one in durations.items()}
-        ),
+        inference_stats=messages.InferStatistics(**_durations(found, _TOTALS)),
+        batch_stats=sized,
     )
+
+
+def _durations(found: object, names: Sequence[str]) -> dict[str, Any]:
+    durations = {name: getattr(found, name) for name in names}
+    return {name: messages.StatisticDuration(count=one.count, ns=one.ns) for name, one in durations.items()}

@@ -101,10 +101,7 @@ def _decoded(message: bytes) -> Request:
     except DecodeError:
         raise InvalidRequest("the message is no ModelInferRequest: it ends early or is garbled") from None
     for part in _parts(found):
-        if unknown := UnknownFieldSet(part):
-            raise InvalidRequest(
-                f"{part.DESCRIPTOR.name} has no field number {unknown[0].field_number} in the protocol served here"
-            )
+        require_known(part)
     question = Question(found)
     raw = bool(found.raw_input_contents)
     if raw:
@@ -115,6 +112,14 @@ def _decoded(message: bytes) -> Request:
             raise _count(len(found.raw_input_contents), len(found.inputs))
     values: list[Values] = list(found.raw_input_contents) if raw else [tensor.contents for tensor in found.inputs]
     return Request(question, found.id.encode(), values, raw)
+
+
+def require_known(message: Message) -> None:
+    """Raises InvalidRequest for a message with a field that is not of the protocol: who sent it meant something."""
+    if unknown := UnknownFieldSet(message):
+        raise InvalidRequest(
+            f"{message.DESCRIPTOR.name} has no field number {unknown[0].field_number} in the protocol served here"
+        )
 
 
 def _count(values: int, tensors: int) -> InvalidInput:

@@ -64,10 +64,8 @@ async def serve(
 def _options(settings: ApiSettings) -> list[tuple[str, Any]]:
     return [
         ("grpc.so_reuseport", 0),  # else a second server would share the port in silence
-        ("grpc.max_receive_message_length", settings.max_body),
+        ("grpc.max_receive_message_length", settings.max_body),  # also when unpacked
         ("grpc.max_send_message_length", -1),
-        # The limit above holds for what travels: a compressed message may grow a thousandfold when it is unpacked.
-        ("grpc.compression_enabled_algorithms_bitset", 1),
     ]
 
 
@@ -77,24 +75,26 @@ def _listen(server: Any, host: str, port: int) -> str:
         family, _, _, _, (ip, *_) = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:
         raise InvalidConfig(f"api.host {host!r} is no address that can be listened on: {error.strerror}") from None
+    why = _obstacle(family, str(ip), port)  # asked first: gRPC itself does not say why, but writes to the terminal
     shown = f"[{ip}]" if family == socket.AF_INET6 else str(ip)
-    try:
-        return f"{shown}:{server.add_insecure_port(f'{shown}:{port}')}"
-    except RuntimeError:  # gRPC does not say why; the system does
-        why = _why_not(family, str(ip), port)
+    if why == 0:
+        try:
+            return f"{shown}:{server.add_insecure_port(f'{shown}:{port}')}"
+        except RuntimeError:
+            why = errno.EADDRINUSE
     hint = "; stop what uses it or set another api.grpc_port" if why == errno.EADDRINUSE else ""
     raise InvalidConfig(f"cannot listen on {host} port {port}: {os.strerror(why)}{hint}")
 
 
-def _why_not(family: int, ip: str, port: int) -> int:
-    """The number of the system's error when a port is bound."""
+def _obstacle(family: int, ip: str, port: int) -> int:
+    """The number of the system's error when a port is bound; 0 if it can be."""
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((ip, port))
         except OSError as error:
             return error.errno or errno.EADDRNOTAVAIL
-    return errno.EADDRINUSE
+    return 0
 
 
 async def _drained(server: Any, door: Door, drain_s: float) -> int:

@@ -13,6 +13,7 @@ from headrace.adapters.grpc.generated import open_inference_pb2 as messages
 from headrace.adapters.grpc.generated.open_inference_pb2 import DESCRIPTOR
 from headrace.adapters.grpc.inference import InferenceCalls
 from headrace.adapters.grpc.models import ModelCalls
+from headrace.adapters.grpc.requests import require_known
 from headrace.domain.errors import InvalidRequest
 from headrace.services.deployments import Deployments
 from headrace.services.inference import Inference
@@ -31,7 +32,7 @@ NOT_SERVED: Final[Mapping[str, str]] = {
 """Why a method that clients of other servers know is not answered."""
 
 
-class Methods(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
+class Methods(grpc.GenericRpcHandler):
     """The methods of the service, by path."""
 
     def __init__(self, inference: Inference, deployments: Deployments, door: Door) -> None:
@@ -74,6 +75,7 @@ def _decoding(
             asked = kind.FromString(message)
         except DecodeError:
             raise InvalidRequest(f"the message is no {kind.__name__}: it ends early or is garbled") from None
+        require_known(asked)
         return (await method(asked, call)).SerializeToString()
 
     return answer

@@ -26,6 +26,7 @@ from headrace.adapters.http.uploads import UploadCalls
 from headrace.core.constraints import Secret
 from headrace.core.logging import logger, request_id
 from headrace.domain.errors import Denied, NotReady
+from headrace.domain.traces import let_go
 from headrace.services.deployments import Deployments
 from headrace.services.inference import Inference
 from headrace.services.streams import Streams
@@ -177,6 +178,7 @@ class HttpDoor:
             log.warning("a model failed", error=meaning.message, request_id=call.request_id, exc_info=error.__cause__)
         if call.uncounted:
             self._inference.measures.request(None, "request", "http", meaning.code, 0.0)
+        let_go((error,))
         if not call.started:
             await call.fail(meaning)
 

@@ -105,13 +105,15 @@ class Protocol(HttpToolsProtocol):
         self._slow = self._guarded
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header, whole."""
-        super().on_header(name, value)
-        name = self.headers[-1][0]
+        """A header, whole. Called several times a request, it does what uvicorn's does itself."""
+        name = name.lower()
+        self.headers.append((name, value))
         if name == b"content-length":
             self._declared = value
         elif name in SLOW_HEADERS:
             self._slow = True
+            if name == b"expect" and value.lower() == b"100-continue":
+                self.expect_100_continue = True
 
     def on_headers_complete(self) -> None:
         """The head is there: now it is known which way the request takes."""

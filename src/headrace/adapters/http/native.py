@@ -92,7 +92,7 @@ class NativeCalls:
         given = envelope.inputs
         rows: Sequence[Mapping[str, Any]] = given if isinstance(given, list) else (given,)
         if len(rows) > self._max_rows:
-            raise TooLarge(f"one call may bring {self._max_rows} rows (api.max_rows), and {len(rows)} came")
+            raise self._too_many(len(rows))
         options: Mapping[str, Any] = envelope.options or _NO_OPTIONS
         explain = call.asks("explain") or bool(options and options.get("explain"))
         if "explain" in options:
@@ -141,8 +141,16 @@ class NativeCalls:
         """Infer, and stop when the client leaves."""
         if inputs.rows == 0:
             return no_rows(pipeline)
+        if inputs.rows > self._max_rows and any(isinstance(column, list) for column in inputs.columns.values()):
+            raise self._too_many(inputs.rows)  # arrays are as quick to check as to read; single values are not
         self.departures.join(call)
         return await self.inference.infer(asked, inputs, request)
+
+    def _too_many(self, rows: int) -> TooLarge:
+        return TooLarge(
+            f"one call may bring {self._max_rows} rows (api.max_rows), and {rows} came; tables are for batch runs",
+            details={"limit_rows": self._max_rows},
+        )
 
     def _listed(self, result: Result) -> list[Mapping[str, Any]]:
         if (error := all_failed(result)) is not None:

@@ -132,7 +132,7 @@ def read_bare(body: bytes | memoryview, pipeline: Pipeline) -> Question:
     name, spec = _only_input(pipeline)
     datatype = datatype_of(spec)
     if datatype == "BYTES":
-        shape = [1] if (spec.row_shape or ()) == () else _free_axis(name, list(spec.row_shape or ()), 1)
+        shape = _free_axis(name, _row_axes(name, spec, batched=pipeline.batched), 1) if spec.row_shape else [1]
         raw = memoryview(_LENGTH.pack(len(body)) + body)
     else:
         count, rest = divmod(len(body), DTYPES[datatype].itemsize)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from headrace.adapters.http.open_inference_schemas import open_inference_paths
 from headrace.adapters.http.openai_schemas import openai_paths
 from headrace.adapters.http.pipelines import examples_of
 from headrace.adapters.http.rendering import to_json
@@ -56,7 +57,7 @@ class Documentation:
             **_predict_files(),
             **document.get("paths", {}),
             **stream_paths(),
-            **_open_inference(),
+            **open_inference_paths(),
             **openai_paths(pipelines),
             **_probes(),
         }
@@ -157,61 +158,6 @@ def _predict_files() -> dict[str, Any]:
         properties = {"text": {"type": "string"}, **choice, "options": {"type": "object"}}
         text[_JSON] = {"schema": {"type": "object", "required": ["text"], "properties": properties}}
     return paths
-
-
-_TENSOR: Final[Schema] = {
-    "type": "object",
-    "required": ["name", "shape", "datatype", "data"],
-    "properties": {
-        "name": {"type": "string"},
-        "shape": {"type": "array", "items": {"type": "integer"}},
-        "datatype": {"type": "string"},
-        "parameters": {"type": "object"},
-        "data": {"type": "array"},
-    },
-}
-
-
-def _open_inference() -> dict[str, Any]:
-    tag = "Open Inference Protocol V2"
-    body = {
-        "type": "object",
-        "required": ["inputs"],
-        "properties": {
-            "id": {"type": "string"},
-            "parameters": {"type": "object"},
-            "inputs": {"type": "array", "items": _TENSOR},
-            "outputs": {
-                "type": "array",
-                "items": {
-                    "type": "object",
-                    "required": ["name"],
-                    "properties": {"name": {"type": "string"}, "parameters": {"type": "object"}},
-                },
-            },
-        },
-    }
-    answer = {"type": "object", "properties": {"outputs": {"type": "array", "items": _TENSOR}}}
-    plain: Mapping[str, str] = {
-        "/v2": "The server",
-        "/v2/health/live": "Whether the server is alive",
-        "/v2/health/ready": "Whether every required pipeline is loaded",
-    }
-    paths: dict[str, Any] = {path: {"get": _v2(summary, tag)} for path, summary in plain.items()}
-    for version, names in (("", ("name",)), ("/versions/{version}", ("name", "version"))):
-        path, parameters = f"/v2/models/{{name}}{version}", {"parameters": _in_path(*names)}
-        paths[path] = {"get": {**_v2("Columns of a pipeline", tag), **parameters}}
-        paths[f"{path}/ready"] = {"get": {**_v2("Whether a pipeline is loaded", tag), **parameters}}
-        paths[f"{path}/infer"] = {"post": {**_v2("Infer with tensors", tag, body, answer), **parameters}}
-    return paths
-
-
-def _v2(summary: str, tag: str, body: Schema | None = None, answer: Schema | None = None) -> dict[str, Any]:
-    """A V2 call, whose failures have the protocol's form."""
-    call = _call(summary, tag, body, answer or {"type": "object"})
-    error = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
-    call["responses"]["default"]["content"][_JSON]["schema"] = error
-    return call
 
 
 def _probes() -> dict[str, Any]:

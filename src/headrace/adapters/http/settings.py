@@ -20,7 +20,12 @@ class ApiSettings:
         default="127.0.0.1", metadata={"doc": "address to listen on; another than loopback demands a token"}
     )
     port: Port = field(default=8000, metadata={"doc": "port of the HTTP door; 0 takes a free one"})
-    grpc_port: Port = field(default=8001, metadata={"doc": "kept for a later version"})
+    grpc_port: Port | None = field(
+        default=None,
+        metadata={
+            "doc": "port of the gRPC door; 0: no such door; absent: 8001 if `headrace[grpc]` is installed and it is free"
+        },
+    )
     cors_origins: tuple[str, ...] = field(
         default=(), metadata={"doc": "origins whose pages may call the API, as `https://shop.example`; `*` for all"}
     )
@@ -28,7 +33,7 @@ class ApiSettings:
         default=10.0, metadata={"doc": "megabytes (of 1,048,576 bytes) that one request may bring, also when unpacked"}
     )
     max_rows: Count = field(
-        default=10_000, metadata={"doc": "rows that one native request may bring as a list; tables are for batch runs"}
+        default=10_000, metadata={"doc": "rows that one request may bring; of raw arrays, any number that fits"}
     )
     drain_s: Seconds = field(default=30.0, metadata={"doc": "how long accepted requests may take when stopping"})
     drain_delay_s: Seconds = field(

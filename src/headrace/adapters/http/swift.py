@@ -139,8 +139,10 @@ class Swift:
         try:
             waits_for = self._context.run(self._coroutine.send, None)
         except StopIteration:
+            self._let_go()
             return
         except BaseException as error:  # the application answers its own failures; this one is ours
+            self._let_go()
             log.error("a request ended without an answer", exc_info=error)
             self.transport.close()
             if not isinstance(error, (Exception, asyncio.CancelledError)):
@@ -152,3 +154,9 @@ class Swift:
         waits_for._asyncio_future_blocking = False
         self._waits_for = waits_for
         waits_for.add_done_callback(self._step)
+
+    def _let_go(self) -> None:
+        """The application is done: hold nothing that holds this, or only the collector could free it."""
+        del self.scope[CALLER]
+        self._coroutine = None
+        self._context = None

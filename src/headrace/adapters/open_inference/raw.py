@@ -43,11 +43,11 @@ def array_of(raw: bytes | memoryview, dtype: np.dtype[Any], shape: Sequence[int]
     It is a view where *raw* lies so already, else a copy.
     """
     if dtype.kind == "b":
-        flags: Array = np.frombuffer(raw, np.uint8) != 0
-        return flags.reshape(shape)
-    view = np.frombuffer(raw, dtype).reshape(shape)
-    array: Array = view.astype(dtype.newbyteorder("="), copy=not (view.flags.aligned and view.flags.writeable))
-    return array
+        true: Array = np.frombuffer(raw, np.uint8) != 0
+        return true.reshape(shape)
+    view: Array = np.ndarray(shape, dtype, raw)
+    flags = view.flags
+    return view.astype(dtype.newbyteorder("="), copy=not (flags.aligned and flags.writeable))
 
 
 def wrong_bytes(tensor: Given, itemsize: int, found: int) -> InvalidInput:
