@@ -20,7 +20,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         pip = [str(Path(folder) / "bin" / "python"), "-m", "pip", "--no-input", "--disable-pip-version-check"]
-        subprocess.run([*pip, "install", "--quiet", "--editable", f"{ROOT}[dev,docs]"], check=True)
+        subprocess.run([*pip, "install", "--quiet", "--editable", f"{ROOT}[bench,dev,docs]"], check=True)
         frozen = subprocess.run([*pip, "freeze", "--exclude-editable"], check=True, stdout=subprocess.PIPE, text=True)
     (ROOT / "constraints.txt").write_text(HEADER + frozen.stdout)
     print(f"constraints.txt now pins {len(frozen.stdout.splitlines())} packages")

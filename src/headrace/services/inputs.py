@@ -12,6 +12,7 @@ from headrace.domain.errors import EngineError, InvalidInput
 from headrace.domain.parameters import nearest
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.tensors import TensorSpec, row_size, to_column
+from headrace.domain.traces import let_go
 from headrace.services.context import Inputs
 
 
@@ -29,7 +30,8 @@ def rows_to_inputs(pipeline: Pipeline, rows: Sequence[Mapping[str, Any]]) -> Inp
         try:
             good.append(_readable(row, specs, _at(number, rows)))
         except InvalidInput as error:
-            failures[number] = error.with_traceback(None)  # which holds this frame, and in it all rows
+            failures[number] = error
+    let_go(failures.values())
     if failures and not good:
         raise next(iter(failures.values()))
     columns = {name: [row.get(name, spec.default) for row in good] for name, spec in specs.items()}

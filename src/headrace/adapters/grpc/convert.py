@@ -49,9 +49,12 @@ class Slot:
 
 
 class Layout:
-    """A question held against a pipeline: all that can be checked without the values, checked once."""
+    """A question held against a pipeline: all that can be checked without the values, checked once.
 
-    __slots__ = ("_pipeline", "batched", "outputs", "rows", "slots")
+    *listed* is whether some column will be a list of single values.
+    """
+
+    __slots__ = ("_pipeline", "batched", "listed", "outputs", "rows", "slots")
 
     def __init__(self, question: Question, pipeline: Pipeline) -> None:
         """Raises InvalidInput or InvalidRequest for what does not fit."""
@@ -60,6 +63,7 @@ class Layout:
         self.outputs = _outputs(question.outputs, pipeline)
         self.batched = pipeline.batched
         self.rows = tensors.to_inputs(question.tensors, pipeline, self._note).rows
+        self.listed = any(slot.dtype is None for slot in self.slots)
 
     def _note(self, tensor: AskedTensor, spec: TensorSpec) -> Column:
         dtype = DTYPES.get(tensor.datatype)

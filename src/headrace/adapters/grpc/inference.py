@@ -16,6 +16,7 @@ from headrace.adapters.grpc.generated.open_inference_pb2 import ModelInferRespon
 from headrace.adapters.grpc.requests import Reader, Request
 from headrace.adapters.grpc.wire import field
 from headrace.adapters.http.rendering import no_rows
+from headrace.adapters.limits import too_many_rows
 from headrace.adapters.open_inference.parameters import take_parameters
 from headrace.domain.errors import NotFound
 from headrace.domain.model import GenerativeModel
@@ -43,7 +44,9 @@ class Prepared(NamedTuple):
 class InferenceCalls:
     """Answers inference calls."""
 
-    def __init__(self, inference: Inference, deployments: Deployments, door: Door) -> None:
+    def __init__(self, inference: Inference, deployments: Deployments, door: Door, max_rows: int) -> None:
+        """*max_rows* is how many rows of single values one request may bring."""
+        self._max_rows = max_rows
         self._inference = inference
         self._deployments = deployments
         self._door = door
@@ -93,6 +96,8 @@ class InferenceCalls:
             asked = Asked(asked.name, asked.version, metadata, metadata.get(ROUTING_KEY))
         pipeline = self._pipeline(asked)
         layout = layout_of(question, pipeline)
+        if layout.listed and layout.rows > self._max_rows:
+            raise too_many_rows(layout.rows, self._max_rows)
         inputs = layout.inputs(request.values)
         about = RequestContext("", deadline, NAME, headers=asked.headers, routing_key=asked.routing_key)
         if pipeline.spec.cache is not None:

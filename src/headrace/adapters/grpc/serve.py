@@ -45,7 +45,7 @@ async def serve(
     door = Door(Token(token) if token else None, inference.measures, lambda: deployments.ready)
     leaving = asyncio.Event()
     server = grpc.aio.server(options=_options(settings))
-    server.add_generic_rpc_handlers((Methods(inference, deployments, door),))
+    server.add_generic_rpc_handlers((Methods(inference, deployments, door, settings.max_rows),))
     health_pb2_grpc.add_HealthServicer_to_server(Health(door, leaving), server)
     address = _listen(server, settings.host, port)
     await server.start()

@@ -35,8 +35,9 @@ NOT_SERVED: Final[Mapping[str, str]] = {
 class Methods(grpc.GenericRpcHandler):
     """The methods of the service, by path."""
 
-    def __init__(self, inference: Inference, deployments: Deployments, door: Door) -> None:
-        calls = InferenceCalls(inference, deployments, door)
+    def __init__(self, inference: Inference, deployments: Deployments, door: Door, max_rows: int) -> None:
+        """*max_rows* is how many rows of single values one request may bring."""
+        calls = InferenceCalls(inference, deployments, door, max_rows)
         models = ModelCalls(inference, deployments, door)
         # Messages of inference are not decoded by gRPC: most of one is known from the request before.
         handlers: dict[str, Any] = {

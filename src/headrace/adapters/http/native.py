@@ -14,7 +14,8 @@ from headrace.adapters.http.call import Call, Headers
 from headrace.adapters.http.departures import Departures
 from headrace.adapters.http.rendering import all_failed, explained, many_rows, no_rows, one_row
 from headrace.adapters.http.settings import ApiSettings
-from headrace.domain.errors import InvalidRequest, NotFound, TooLarge
+from headrace.adapters.limits import too_many_rows
+from headrace.domain.errors import InvalidRequest, NotFound
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.routing import Asked
 from headrace.services.context import Inputs, RequestContext, Result
@@ -92,7 +93,7 @@ class NativeCalls:
         given = envelope.inputs
         rows: Sequence[Mapping[str, Any]] = given if isinstance(given, list) else (given,)
         if len(rows) > self._max_rows:
-            raise self._too_many(len(rows))
+            raise too_many_rows(len(rows), self._max_rows)
         options: Mapping[str, Any] = envelope.options or _NO_OPTIONS
         explain = call.asks("explain") or bool(options and options.get("explain"))
         if "explain" in options:
@@ -142,15 +143,11 @@ class NativeCalls:
         if inputs.rows == 0:
             return no_rows(pipeline)
         if inputs.rows > self._max_rows and any(isinstance(column, list) for column in inputs.columns.values()):
-            raise self._too_many(inputs.rows)  # arrays are as quick to check as to read; single values are not
+            raise too_many_rows(
+                inputs.rows, self._max_rows
+            )  # arrays are as quick to check as to read; single values are not
         self.departures.join(call)
         return await self.inference.infer(asked, inputs, request)
-
-    def _too_many(self, rows: int) -> TooLarge:
-        return TooLarge(
-            f"one call may bring {self._max_rows} rows (api.max_rows), and {rows} came; tables are for batch runs",
-            details={"limit_rows": self._max_rows},
-        )
 
     def _listed(self, result: Result) -> list[Mapping[str, Any]]:
         if (error := all_failed(result)) is not None:
