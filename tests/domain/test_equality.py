@@ -65,6 +65,6 @@ def test_floats_may_differ_by_the_tolerance_and_no_more(value: float, share: flo
     assert list(differences(value, value + 1.01 * allowed + 1e-9))
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text() | st.floats(), lambda inner: st.lists(inner)))
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text() | st.floats(), st.lists))
 def test_everything_equals_itself(answer: Any) -> None:
     assert not list(differences(answer, answer))

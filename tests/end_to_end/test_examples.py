@@ -36,7 +36,9 @@ def test_a_reader_who_types_what_the_page_says_sees_what_it_shows(reader: Reader
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_example_answers_as_it_lies_there(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    command = Commands(assembly.serve, assembly.check, assembly.declared, assembly.open_application, assembly.open_server)
+    command = Commands(
+        assembly.serve, assembly.check, assembly.declared, assembly.open_application, assembly.open_server
+    )
 
     code = main(command, ["check", "--load", "--config", str(EXAMPLES / name / "config" / "main.yaml")])
 

@@ -38,7 +38,9 @@ def write(root: Path, files: Mapping[str, str]) -> None:
 
 
 def check(root: Path) -> int:
-    commands = Commands(assembly.serve, assembly.check, assembly.declared, assembly.open_application, assembly.open_server)
+    commands = Commands(
+        assembly.serve, assembly.check, assembly.declared, assembly.open_application, assembly.open_server
+    )
     return main(commands, ["check", "--config", str(root / "config" / "main.yaml")])
 
 

@@ -43,7 +43,9 @@ def stuck(x):
 
 
 def batch(*arguments: str) -> int:
-    commands = Commands(assembly.serve, assembly.check, assembly.declared, assembly.open_application, assembly.open_server)
+    commands = Commands(
+        assembly.serve, assembly.check, assembly.declared, assembly.open_application, assembly.open_server
+    )
     return main(commands, ["batch", "run", *arguments])
 
 

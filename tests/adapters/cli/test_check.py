@@ -16,7 +16,9 @@ examples: [{x: [1, 2]}, {x: [3, 4]}]
 
 
 def check(*arguments: str) -> int:
-    commands = Commands(assembly.serve, assembly.check, assembly.declared, assembly.open_application, assembly.open_server)
+    commands = Commands(
+        assembly.serve, assembly.check, assembly.declared, assembly.open_application, assembly.open_server
+    )
     return main(commands, ["check", *arguments])
 
 

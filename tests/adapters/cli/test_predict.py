@@ -29,7 +29,9 @@ model:
 
 
 def predict(*arguments: str) -> int:
-    commands = Commands(assembly.serve, assembly.check, assembly.declared, assembly.open_application, assembly.open_server)
+    commands = Commands(
+        assembly.serve, assembly.check, assembly.declared, assembly.open_application, assembly.open_server
+    )
     return main(commands, ["predict", *arguments])
 
 

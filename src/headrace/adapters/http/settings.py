@@ -23,7 +23,7 @@ class ApiSettings:
     grpc_port: Port | None = field(
         default=None,
         metadata={
-            "doc": "port of the gRPC door; 0: no such door; absent: 8001 if `headrace[grpc]` is installed and it is free"
+            "doc": "port of the gRPC door; 0: no such door; absent: 8001 if `headrace[grpc]` is there and it is free"
         },
     )
     cors_origins: tuple[str, ...] = field(
