@@ -77,7 +77,7 @@ def test_serve_passes_what_was_asked_and_its_exit_code(workspace: Path) -> None:
     code = main(replace(NOTHING, serve=serve), ["serve", "--port", "9000", "--host", "::1"])
 
     assert code == 3
-    assert asked == [(Path("config/main.yaml"), {"host": "::1", "port": 9000, "workers": None})]
+    assert asked == [(Path("config/main.yaml"), {"host": "::1", "port": 9000, "workers": None, "grpc_port": None})]
 
 
 def test_config_may_be_the_folder_of_the_workspace(workspace: Path) -> None:

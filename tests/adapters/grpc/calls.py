@@ -80,6 +80,21 @@ class Running:
 
 
 @asynccontextmanager
+async def connected(inference: Any, deployments: Any, settings: ApiSettings | None = None) -> AsyncIterator[Client]:
+    """A client of a door on a free port of this machine."""
+    stop, listening = asyncio.Event(), asyncio.get_running_loop().create_future()
+    serving = serve(inference, deployments, settings or ApiSettings(), stop, listening.set_result, port=0)
+    done = asyncio.create_task(serving)
+    try:
+        address = await asyncio.wait_for(listening, WAIT_S)
+        async with grpc.aio.insecure_channel(address) as channel:
+            yield Client(channel)
+    finally:
+        stop.set()
+        await done
+
+
+@asynccontextmanager
 async def running(
     recipes: Sequence[Recipe] = RECIPES,
     settings: ApiSettings | None = None,

@@ -10,6 +10,8 @@ import numpy as np
 import orjson
 from tests.contracts.open_inference.echoes import Served
 
+from headrace.adapters.grpc.contents import FIELDS
+from headrace.adapters.grpc.generated import open_inference_pb2 as messages
 from headrace.adapters.open_inference.datatypes import DATATYPES, DTYPES
 
 Answer = Mapping[str, np.ndarray]
@@ -128,15 +130,51 @@ async def rest_binary_in(served: Served, model: str, array: np.ndarray) -> Answe
     return await _post(served, model, head + raw, len(head))
 
 
+async def _grpc(served: Served, message: messages.ModelInferRequest) -> Answer:
+    answer = await served.grpc.infer(message)
+    assert isinstance(answer, messages.ModelInferResponse), answer
+    if answer.raw_output_contents:
+        return {
+            output.name: unpacked(raw, output.datatype, list(output.shape))
+            for output, raw in zip(answer.outputs, answer.raw_output_contents, strict=True)
+        }
+    return {output.name: _of_contents(output) for output in answer.outputs}
+
+
+def _of_contents(output: Any) -> np.ndarray:
+    values = list(getattr(output.contents, FIELDS[output.datatype]))
+    if output.datatype == "BYTES":
+        return of_elements(values, list(output.shape))
+    return np.array(values, dtype=DTYPES[output.datatype]).reshape(output.shape)
+
+
+async def grpc_raw(served: Served, model: str, array: np.ndarray) -> Answer:
+    """gRPC with raw contents both ways."""
+    message = messages.ModelInferRequest(model_name=model, raw_input_contents=[packed(array)])
+    message.inputs.add(name="x", datatype=datatype_of(array), shape=array.shape)
+    return await _grpc(served, message)
+
+
+async def grpc_typed(served: Served, model: str, array: np.ndarray) -> Answer:
+    """gRPC with typed contents both ways."""
+    message = messages.ModelInferRequest(model_name=model)
+    tensor = message.inputs.add(name="x", datatype=datatype_of(array), shape=array.shape)
+    values = elements(array) if array.dtype == object else array.ravel().tolist()
+    getattr(tensor.contents, FIELDS[tensor.datatype]).extend(values)
+    return await _grpc(served, message)
+
+
 DOORS: dict[str, Ask] = {
     "rest-json": rest_json,
     "rest-binary": rest_binary,
     "rest-binary-in": rest_binary_in,
     "rest-binary-out": rest_binary_out,
+    "grpc-raw": grpc_raw,
+    "grpc-typed": grpc_typed,
 }
-"""Every door: another one (gRPC) adds its function here, and its server to `echoes.Served`."""
+"""Every door."""
 
 
 def carries(door: str, dtype: str) -> bool:
-    """Whether *dtype* can be sent through *door*: FP16 has no form in JSON."""
-    return not (dtype == "float16" and door in ("rest-json", "rest-binary-out"))
+    """Whether *dtype* can be sent through *door*: FP16 has no form in JSON and none in typed contents."""
+    return not (dtype == "float16" and door in ("rest-json", "rest-binary-out", "grpc-typed"))

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx2
 import numpy as np
+from tests.adapters.grpc.calls import Client, connected
 
 import headrace
 from headrace.adapters.http.app import HttpDoor, create_app
@@ -82,15 +83,19 @@ class Served:
     workspace: Any
     app: HttpDoor
     http: httpx2.AsyncClient
+    grpc: Client
 
 
 @asynccontextmanager
 async def served(folder: Path) -> AsyncIterator[Served]:
-    """The workspace, loaded, behind the HTTP door in this process."""
+    """The workspace, loaded, behind the HTTP door in this process and the gRPC door on a free port."""
     lay_out(folder)
     async with headrace.load(folder) as workspace:
         app = create_app(workspace.inference, workspace.deployments, ApiSettings())
         transport = httpx2.ASGITransport(app=app)
-        async with httpx2.AsyncClient(transport=transport, base_url="http://test") as http:
-            yield Served(workspace, app, http)
+        async with (
+            httpx2.AsyncClient(transport=transport, base_url="http://test") as http,
+            connected(workspace.inference, workspace.deployments) as grpc,
+        ):
+            yield Served(workspace, app, http, grpc)
         app.close()

@@ -15,11 +15,11 @@ from headrace.adapters.grpc.gathering import Gathering
 from headrace.adapters.grpc.generated.open_inference_pb2 import ModelInferResponse, ModelStreamInferResponse
 from headrace.adapters.grpc.requests import Reader, Request
 from headrace.adapters.grpc.wire import field
+from headrace.adapters.http.openai_columns import generates
 from headrace.adapters.http.rendering import no_rows
 from headrace.adapters.limits import too_many_rows
 from headrace.adapters.open_inference.parameters import take_parameters
 from headrace.domain.errors import NotFound
-from headrace.domain.model import GenerativeModel
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.routing import Asked
 from headrace.services.context import Inputs, RequestContext, Result, Timing
@@ -116,7 +116,7 @@ class InferenceCalls:
         """The answers to one request of a stream, each of which has the time that its pipeline allows."""
         ends = request.question.parameters.get(_WANTS_END) is True
         asked, pipeline, layout, inputs, about = self._prepared(request, context, None)
-        if not isinstance(pipeline.model, GenerativeModel):
+        if not generates(pipeline):
             result = await self._inference.infer(asked, inputs, about) if inputs.rows else no_rows(pipeline)
             yield answer(result, pipeline, layout.outputs, request) + (_end(is_end=True) if ends else b"")
             return

@@ -19,6 +19,10 @@ LINGER_S: Final = 1.0
 """How long a client may go on sending, unread, after the answer that ends its connection."""
 
 
+def _nothing(_: bytes) -> None:
+    """What is written after the end."""
+
+
 class Line:
     """The transport of one connection, closed in a way that lets the last answer arrive.
 
@@ -55,6 +59,7 @@ class Line:
             transport.close()
             return
         self.lingering = True
+        self.write = _nothing  # a request that came before the end may still be answered by its application
         transport.write_eof()
         self._protocol.flow.resume_reading()
         self._protocol.loop.call_later(LINGER_S, transport.close)

@@ -41,7 +41,7 @@ class Swift:
     """
 
     __slots__ = (
-        "_context", "_coroutine", "_date", "_head", "_on_response", "_waiter", "_waits_for", "_write", "body",
+        "_context", "_coroutine", "_date", "_head", "_on_response", "_waiter", "_waits_for", "body",
         "disconnected", "keep_alive", "more_body", "response_complete", "scope", "transport",
     )  # fmt: skip
 
@@ -64,7 +64,6 @@ class Swift:
         self._date = default_headers
         self._on_response = on_response
         self._head = b""
-        self._write: Callable[[bytes], None] = transport.write
         self._waiter: asyncio.Future[None] | None = None
         self._waits_for: asyncio.Future[Any] | None = None
         self._coroutine: Generator[Any, Any, Any] | None = None
@@ -109,7 +108,7 @@ class Swift:
         if self.disconnected or self.response_complete:
             return
         self.response_complete = not message.get("more_body", False)
-        self._write(self._head + message.get("body", b""))
+        self.transport.write(self._head + message.get("body", b""))
         self._head = b""
         if not self.response_complete:
             return
