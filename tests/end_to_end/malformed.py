@@ -12,10 +12,16 @@ from hypothesis import strategies as st
 ROOT = Path(__file__).parents[2]
 PICTURE = base64.b64encode((ROOT / "examples/digits/examples/three.png").read_bytes()).decode()
 ROW = {"age": 41.5, "visits": 3, "plan": "basic", "scores": [0, 1, 2.5, 3]}
+
+
+def _tensor(name: str, shape: list[int], datatype: str, data: list[Any]) -> dict[str, Any]:
+    return {"name": name, "shape": shape, "datatype": datatype, "data": data}
+
+
 TENSORS = [
-    {"name": "age", "shape": [2], "datatype": "FP32", "data": [1.5, 2]},
-    {"name": "visits", "shape": [2], "datatype": "INT64", "data": [1, 2]},
-    {"name": "plan", "shape": [2], "datatype": "BYTES", "data": ["a", "b"]},
+    _tensor("age", [2], "FP32", [1.5, 2]),
+    _tensor("visits", [2], "INT64", [1, 2]),
+    _tensor("plan", [2], "BYTES", ["a", "b"]),
 ]
 TABULAR = """
 model:
@@ -47,8 +53,8 @@ RIGHT: Sequence[tuple[str, Any]] = (
     ("/models/digits-mlp/predict", {"inputs": {"pixels": [0.0] * 64}}),
     ("/v2/models/tabular/infer", {"id": "1", "inputs": TENSORS, "outputs": [{"name": "age"}], "parameters": {}}),
     ("/v2/models/tabular/versions/1/infer", {"inputs": TENSORS, "parameters": {"priority": 1, "timeout": 900000}}),
-    ("/v2/models/digits-mlp/infer", {"inputs": [{"name": "pixels", "shape": [1, 64], "datatype": "FP32", "data": [0.5] * 64}]}),
-    ("/v2/models/digits/infer", {"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": [PICTURE]}]}),
+    ("/v2/models/digits-mlp/infer", {"inputs": [_tensor("pixels", [1, 64], "FP32", [0.5] * 64)]}),
+    ("/v2/models/digits/infer", {"inputs": [_tensor("image", [1], "BYTES", [PICTURE])]}),
     ("/v2/models/tabular/generate", {**ROW}),
     ("/v1/embeddings", {"model": "tabular", "input": ["a", "b"], "encoding_format": "float"}),
     ("/v1/chat/completions", {"model": "tabular", "messages": [{"role": "user", "content": "hi"}], "stream": False}),
@@ -66,14 +72,12 @@ _scalars = st.one_of(
     st.text(max_size=20),
     st.sampled_from(["", "NaN", "1", "true", "\x00", "\ud800", "💧", "../../etc/passwd", "${HOME}", "FP32", "BYTES"]),
 )
+_names = st.one_of(st.text(max_size=8), st.sampled_from(["base64", "url", "file", "id"]))
 _values = st.recursive(
     _scalars,
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=4),
-        st.dictionaries(st.one_of(st.text(max_size=8), st.sampled_from(["base64", "url", "file", "id"])), inner, max_size=3),
-    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(_names, inner, max_size=3)),
     max_leaves=6,
-)  # fmt: skip
+)
 _headers = st.sampled_from(
     [
         {},

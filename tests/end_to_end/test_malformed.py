@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import psutil
 import pytest
@@ -26,10 +26,10 @@ from schemathesis import GenerationMode
 from .malformed import ROOT, ROW, TABULAR, Request, mutated, no_http, noise
 from .servers import Server, serving
 
-COUNT = int(os.environ.get("MALFORMED_REQUESTS", "10000"))
-HANG_S = 10.0
+COUNT: Final = int(os.environ.get("MALFORMED_REQUESTS", "10000"))
+HANG_S: Final = 10.0
 """No answer within this time is a hang; the machine may be busy with other tests."""
-GROWTH_MB = 48.0
+GROWTH_MB: Final = 48.0
 ALLOWED = {"model_failure", "overloaded", "not_ready", "deadline_exceeded"}
 """The codes that may stand behind a status of 500 and above."""
 
@@ -148,7 +148,9 @@ def resident_mb(server: Server) -> float:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # what the tools of the test warn of is not ours
-def test_ten_thousand_malformed_requests_change_nothing(tmp_path: Path) -> None:
+def test_ten_thousand_malformed_requests_change_nothing(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     with serving(workspace(tmp_path)) as server:
         attack = Attack(server)
         cases = from_the_schema(server.url)
@@ -165,7 +167,7 @@ def test_ten_thousand_malformed_requests_change_nothing(tmp_path: Path) -> None:
         code = server.stop()
     log = server.log.read_text()
 
-    print(f"{attack.sent} requests, slowest {attack.slowest:.2f} s, {growth:+.1f} MB, {dict(attack.statuses)}")
+    record_property("measured", f"slowest {attack.slowest:.3f} s, {growth:+.1f} MB, {dict(attack.statuses)}")
     assert attack.sent >= COUNT * 0.98
     assert good.json()["data"]["outputs"]["visits"] == 3
     assert growth < GROWTH_MB

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import headrace
+from headrace.adapters.grpc.serve import serve as serve_grpc
 from headrace.adapters.http.app import create_app
 from headrace.adapters.http.serve import serve
 from headrace.adapters.http.settings import ApiSettings
@@ -20,6 +21,7 @@ from headrace.adapters.http.settings import ApiSettings
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 VENV = ROOT / "build" / "test-venvs" / "tritonclient"
+MESSAGES = ROOT / "src" / "headrace" / "adapters" / "grpc" / "generated" / "open_inference_pb2.py"
 PAGE = ROOT / "docs" / "how-to" / "use-open-inference-clients.md"
 FILES = re.compile(r"^```yaml\n(# (?P<file>[\w./-]+)\n.*?)^```$", re.MULTILINE | re.DOTALL)
 SCRIPT = re.compile(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -50,7 +52,7 @@ def client_python() -> Path:
 
 
 def lay_out(folder: Path) -> None:
-    """A workspace whose models answer with their inputs: `every` dtype by rows, and `whole` without a batch axis."""
+    """A workspace of echoes: `every` dtype by rows, `whole` without a batch axis, and `writer`, word by word."""
     for name in ("models", "pipelines"):
         (folder / "config" / name).mkdir(parents=True)
     (folder / "config" / "main.yaml").write_text("")
@@ -62,6 +64,7 @@ def lay_out(folder: Path) -> None:
     one = "[{name: x_float32, shape: [-1, 5], dtype: float32}]"
     (folder / "config" / "models" / "mirror.yaml").write_text(f"type: echo\ninput_spec: {one}\noutput_spec: {one}\n")
     (folder / "config" / "pipelines" / "whole.yaml").write_text("model: mirror\nbatching: false\n")
+    (folder / "config" / "models" / "writer.yaml").write_text("type: echo\n")
 
 
 def _row_of(dtype: str) -> str:
@@ -73,6 +76,7 @@ class Server:
     """Where a server listens."""
 
     http: str
+    grpc: str
 
 
 @pytest.fixture
@@ -87,14 +91,20 @@ async def serving(folder: Path) -> AsyncIterator[Server]:
     settings = ApiSettings(port=0)
     async with headrace.load(folder) as workspace:
         app = create_app(workspace.inference, workspace.deployments, settings)
-        stop, listening = asyncio.Event(), asyncio.get_running_loop().create_future()
-        done = asyncio.create_task(serve(app, settings, stop, listening.set_result))
+        stop, loop = asyncio.Event(), asyncio.get_running_loop()
+        http, grpc = loop.create_future(), loop.create_future()
+        doors = [
+            serve(app, settings, stop, http.set_result),
+            serve_grpc(workspace.inference, workspace.deployments, settings, stop, grpc.set_result, port=0),
+        ]
+        done = [asyncio.create_task(door) for door in doors]
         try:
-            url = await asyncio.wait_for(listening, 10)
-            yield Server(url.removeprefix("http://"))
+            async with asyncio.timeout(10):
+                found = Server((await http).removeprefix("http://"), await grpc)
+            yield found
         finally:
             stop.set()
-            await done
+            await asyncio.gather(*done)
 
 
 async def run(python: Path, *arguments: str | Path) -> str:
@@ -110,6 +120,12 @@ async def run(python: Path, *arguments: str | Path) -> str:
 
 async def test_the_http_client_works_unchanged(client_python: Path, server: Server) -> None:
     said = await run(client_python, HERE / "tritonclient_http.py", server.http)
+
+    assert said.split()[-1] == "asynchronous"
+
+
+async def test_the_grpc_client_works_unchanged(client_python: Path, server: Server) -> None:
+    said = await run(client_python, HERE / "tritonclient_grpc.py", server.grpc, MESSAGES)
 
     assert said.split()[-1] == "asynchronous"
 

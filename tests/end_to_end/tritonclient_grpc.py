@@ -136,7 +136,7 @@ def administration(client: Any) -> None:
     client.load_model("whole")
     assert client.is_model_ready("whole")
     (told,) = client.get_inference_statistics("every", "1").model_stats
-    assert told.inference_stats.success.count > 30 and told.inference_stats.success.ns > 0, told
+    assert told.inference_stats.success.count >= 10 and told.inference_stats.success.ns > 0, told
     assert len(client.get_inference_statistics().model_stats) >= 2
 
 

@@ -65,7 +65,7 @@ def no_rows(pipeline: Pipeline) -> Result:
     columns: dict[str, Column] = {}
     for name, spec in pipeline.outputs.items():
         shape = [0, *(max(0, size) for size in spec.row_shape or ())]
-        columns[name] = np.empty(shape, dtype=spec.dtype) if spec.numeric else []
+        columns[name] = np.empty(shape, dtype=spec.dtype if spec.numeric else object)
     return Result(pipeline.ref, columns, range(0), Timing())
 
 
