@@ -78,11 +78,9 @@ _values = st.recursive(
     lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(_names, inner, max_size=3)),
     max_leaves=6,
 )
-_headers = st.sampled_from(
+_headers: st.SearchStrategy[dict[str, str]] = st.sampled_from(
     [
-        {},
-        {},
-        {},
+        *({} for _ in range(40)),
         {"Content-Type": "text/plain"},
         {"Content-Type": "application/octet-stream"},
         {"Content-Type": "multipart/form-data; boundary=b"},

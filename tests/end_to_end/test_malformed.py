@@ -50,6 +50,10 @@ class Attack:
     def _connected(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=HANG_S)
 
+    def close(self) -> None:
+        self._connection.close()
+        self._session.close()
+
     def send(self, request: Request) -> None:
         headers = {"Content-Type": "application/json", **request.headers}
         began = time.perf_counter()
@@ -161,6 +165,7 @@ def test_ten_thousand_malformed_requests_change_nothing(
             many(noise(), int(COUNT * part * 0.1), attack.send)
             many(no_http(), int(COUNT * part * 0.05), attack.send_bytes)
         growth = resident_mb(server) - before
+        attack.close()
 
         good = requests.post(f"{server.url}/api/v1/models/tabular/predict", json={"inputs": ROW}, timeout=HANG_S)
         lag = requests.get(f"{server.url}/api/v1/streams/visits", timeout=HANG_S).json()["data"]["lag"]

@@ -22,10 +22,10 @@ ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 VENV = ROOT / "build" / "test-venvs" / "tritonclient"
 MESSAGES = ROOT / "src" / "headrace" / "adapters" / "grpc" / "generated" / "open_inference_pb2.py"
-PAGE = ROOT / "docs" / "how-to" / "use-open-inference-clients.md"
+PAGES = ROOT / "docs" / "how-to"
 FILES = re.compile(r"^```yaml\n(# (?P<file>[\w./-]+)\n.*?)^```$", re.MULTILINE | re.DOTALL)
 SCRIPT = re.compile(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-ADDRESS = "127.0.0.1:8000"
+ADDRESSES = ("127.0.0.1:8000", "127.0.0.1:8001")
 WISHES = ("tritonclient[grpc,http]>=2.50",)
 DTYPES = (
     "bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64",
@@ -130,8 +130,9 @@ async def test_the_grpc_client_works_unchanged(client_python: Path, server: Serv
     assert said.split()[-1] == "asynchronous"
 
 
-async def test_the_script_of_the_page_prints_what_stands_there(client_python: Path, tmp_path: Path) -> None:
-    page = PAGE.read_text()
+@pytest.mark.parametrize("name", ["use-open-inference-clients.md", "use-grpc.md"])
+async def test_the_script_of_the_page_prints_what_stands_there(client_python: Path, tmp_path: Path, name: str) -> None:
+    page = (PAGES / name).read_text()
     for block in FILES.finditer(page):
         file = tmp_path / block["file"]
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -140,6 +141,8 @@ async def test_the_script_of_the_page_prints_what_stands_there(client_python: Pa
     [(script, printed)] = SCRIPT.findall(page)
 
     async with serving(tmp_path) as server:
-        said = await run(client_python, "-c", script.replace(ADDRESS, server.http))
+        for shown, real in zip(ADDRESSES, (server.http, server.grpc), strict=True):
+            script = script.replace(shown, real)
+        said = await run(client_python, "-c", script)
 
     assert said == printed

@@ -1,11 +1,15 @@
 """Does every failure have its status, and does none tell too much?"""
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from headrace.adapters.grpc.errors import LONGEST, STATUS, text_of, trailers_of
 from headrace.domain.errors import EngineError, InvalidInput, ModelFailure, NotReady, Overloaded, QuotaExceeded
+
+PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "use-grpc.md"
 
 
 def kinds(kind: type[EngineError] = EngineError) -> Iterator[type[EngineError]]:
@@ -33,3 +37,9 @@ def test_no_path_of_the_machine_is_told() -> None:
 
 def test_a_long_message_is_cut_for_it_travels_among_the_headers() -> None:
     assert len(text_of(InvalidInput("x" * 100_000))) <= LONGEST
+
+
+def test_the_page_has_the_same_table() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| `([A-Z_]+)` \|$", PAGE.read_text(), re.MULTILINE)
+
+    assert dict(rows) == {code: status.name for code, status in STATUS.items()}
