@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import secrets
 import signal
 import sys
@@ -260,6 +261,14 @@ def _loop_factory() -> Any:
     return uvloop.new_event_loop
 
 
+def _stop(stop: asyncio.Event, number: int) -> None:
+    """Begin to stop; who presses Ctrl-C a second time does not want to wait for anybody."""
+    if stop.is_set() and number == signal.SIGINT:
+        os._exit(130)
+    logger("headrace").info("stopping: finishing what was accepted; Ctrl-C again to stop at once")
+    stop.set()
+
+
 async def _serve(settings: Settings, workspace: WorkspaceFiles) -> int:
     from headrace.adapters.grpc.presence import serve_if_present
     from headrace.adapters.http.app import create_app
@@ -269,7 +278,7 @@ async def _serve(settings: Settings, workspace: WorkspaceFiles) -> int:
     application = assemble(settings, workspace)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, _stop, stop, number)
     token = _token(settings)
     app = create_app(
         application.inference,

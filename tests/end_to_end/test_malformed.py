@@ -1,6 +1,6 @@
 """Ten thousand requests that should not be: no fault, no hang, flat memory, and the next good one is answered.
 
-`MALFORMED_REQUESTS` says how many; they are other ones at every run.
+`MALFORMED_REQUESTS` says how many, and `MALFORMED_SEED` which: with another seed they are other ones.
 """
 
 import http.client
@@ -19,13 +19,14 @@ import psutil
 import pytest
 import requests
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
 
 from .malformed import ROOT, ROW, TABULAR, Request, mutated, no_http, noise
 from .servers import Server, serving
 
+SEED: Final = int(os.environ.get("MALFORMED_SEED", "1"))
 COUNT: Final = int(os.environ.get("MALFORMED_REQUESTS", "10000"))
 HANG_S: Final = 10.0
 """No answer within this time is a hang; the machine may be busy with other tests."""
@@ -107,8 +108,9 @@ class Attack:
 
 
 def many(strategy: st.SearchStrategy[Any], count: int, act: Callable[[Any], None]) -> None:
-    """*act* on *count* examples of *strategy*."""
+    """*act* on *count* examples of *strategy*; other ones for another count."""
 
+    @seed(SEED * 1_000_003 + count)
     @settings(
         max_examples=count, deadline=None, database=None, phases=[Phase.generate], print_blob=False,
         suppress_health_check=list(HealthCheck),

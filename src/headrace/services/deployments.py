@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from headrace.core.logging import logger
 from headrace.domain.batch import Batch
 from headrace.domain.errors import EngineError, InvalidConfig, NotFound
 from headrace.domain.pipeline import Pipeline
@@ -18,6 +19,8 @@ from headrace.domain.registry import PipelineRef
 from headrace.domain.spec import ModelSpec, ModelUse, PipelineSpec, StreamSpec
 from headrace.services.inference import Inference
 from headrace.services.inputs import rows_to_inputs
+
+log = logger(__name__)
 
 State = Literal["loading", "ready", "unloaded", "failed"]
 
@@ -110,7 +113,7 @@ class Deployments:
     async def reload(self, name: str, version: str | None = None) -> list[PipelineRef]:
         """Read the files and the bytes of the same versions again, warm up, and swap.
 
-        A model that is served bare takes the pipelines that run it along: they must not answer from older bytes. A
+        Whatever else runs the same model is reloaded with it, so that all answer from the same bytes. A
         configuration or an artefact that does not hold raises, and the old one goes on serving. Nothing else in the
         folder is followed. Raises NotFound for what is not declared any more.
         """
@@ -123,6 +126,7 @@ class Deployments:
             self._declared = _with(self._declared, declared, refs)
             for ref in refs:
                 await self._load(ref, strict=True)
+            log.info("reloaded", pipelines=list(map(str, refs)))
             return refs
 
     async def refresh(self) -> bool:
@@ -177,9 +181,9 @@ class Deployments:
         self.inference.forget_decisions()
 
     def _with_users(self, chosen: list[Deployment]) -> list[Deployment]:
-        """*chosen*, and the loaded pipelines that run a model which is among them bare."""
-        bare = [one.spec.model for one in chosen if one.model is not None and one.ref.name == one.model.name]
-        users = [one for one in self.status() if one.spec.model in bare and one.ref in self._engine.registry]
+        """*chosen*, and everything else loaded that runs one of their models: two must not answer from other bytes."""
+        models = [one.spec.model for one in chosen]
+        users = [one for one in self.status() if one.spec.model in models and one.ref in self._engine.registry]
         return [*chosen, *(one for one in users if one not in chosen)]
 
     def _chosen(self, name: str, version: str | None) -> list[Deployment]:

@@ -77,11 +77,13 @@ def test_names_come_from_a_list_a_mapping_or_the_number_itself() -> None:
     ]  # fmt: skip
 
 
-def test_nan_ranks_last_and_stays_visible() -> None:
-    top = top_k(np.array([[np.nan, 0.1, 0.2]]), k=3)["top_predictions"][0]
+def test_no_class_is_named_where_the_scores_are_no_numbers() -> None:
+    scores = np.array([[np.nan, 0.1, 0.2]])
 
-    assert [found["class_id"] for found in top] == [2, 1, 0]
-    assert np.isnan(top[2]["confidence"])
+    with pytest.raises(ModelFailure, match="NaN"):
+        top_k(scores, k=3)
+    with pytest.raises(ModelFailure, match="NaN"):
+        argmax(scores)
 
 
 def test_a_class_without_a_name_is_the_models_failure() -> None:

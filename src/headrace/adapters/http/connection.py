@@ -162,6 +162,14 @@ class Protocol(HttpToolsProtocol):
         else:
             super().on_message_complete()
 
+    def shutdown(self) -> None:
+        """The server stops: a request that has not come as a whole was not accepted, and nobody waits for the rest."""
+        cycle: Any = self.cycle
+        if isinstance(cycle, Swift) and cycle.more_body:
+            self.transport.close()
+        else:
+            super().shutdown()
+
     def is_answering(self) -> bool:
         """Whether a request is under way on the shorter way."""
         cycle: Any = self.cycle

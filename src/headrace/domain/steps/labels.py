@@ -61,7 +61,7 @@ def argmax(probabilities: Column, *, labels: Labels | None = None) -> dict[str, 
     `class_name` (string). *labels* are the names in order, or a mapping from number to name. Scores of several
     positions (`[tokens, classes]`) give as many classes.
 
-    Errors: `model_failure` for a class that *labels* do not name.
+    Errors: `model_failure` for a class that *labels* do not name, and for scores that are NaN.
 
     Example:
         in: {probabilities: [[0.1, 0.7, 0.2]]}
@@ -79,6 +79,8 @@ def _of_classes(scores: Column) -> Column:
     for part in _parts(scores):
         if part.ndim < 2 or part.shape[-1] == 0:
             raise ModelFailure(f"the step wants scores of classes; a row has the shape {list(part.shape[1:])}")
+        if part.dtype.kind == "f" and np.isnan(part).any():
+            raise ModelFailure("the model gave scores that are no number (NaN), and no class is the highest of those")
     return scores
 
 
@@ -111,10 +113,10 @@ def top_k(probabilities: Column, *, k: int = 5, labels: Labels | None = None) ->
 
     Reads `probabilities` (numbers, `[classes]` a row) and writes `prediction` (`{class_id, class_name, confidence}`)
     and `top_predictions` (a list of the same). Nothing is dropped and nothing rounded: the confidence is the score.
-    *labels* are the names in order, or a mapping from number to name; without them the name is the number. NaN ranks
-    last. With fewer than *k* classes all of them are there.
+    *labels* are the names in order, or a mapping from number to name; without them the name is the number.
+    With fewer than *k* classes all of them are there.
 
-    Errors: `model_failure` for a class that *labels* do not name.
+    Errors: `model_failure` for a class that *labels* do not name, and for scores that are NaN.
 
     Example:
         in: {probabilities: [[0.25, 0.5, 0.25]]}
@@ -240,7 +242,7 @@ def multi_label(probabilities: Column, *, threshold: Thresholds = 0.5, labels: L
     Reads `probabilities` (numbers, `[classes]` a row) and writes `predictions`: for each row a list, which may be
     empty, of `{class_id, class_name, confidence}`. *threshold* is one number, or one for each class.
 
-    Errors: `model_failure` for a class that *labels* do not name.
+    Errors: `model_failure` for a class that *labels* do not name, and for scores that are NaN.
 
     Example:
         in: {probabilities: [[0.75, 0.25, 1.0], [0.0, 0.0, 0.0]]}
