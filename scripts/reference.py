@@ -20,7 +20,7 @@ from headrace.core.settings import Setting, describe
 from headrace.domain import errors
 from headrace.domain.errors import EngineError
 from headrace.domain.parameters import REQUIRED, shown
-from headrace.domain.spec import ModelSpec, PipelineSpec, RouteSpec
+from headrace.domain.spec import ModelSpec, PipelineSpec, RouteSpec, StreamSpec
 from headrace.domain.step import StepType, step_type
 from headrace.domain.steps import STEPS
 from headrace.domain.tensors import TensorSpec
@@ -70,10 +70,10 @@ def configuration() -> str:
     return MARK + "\n".join(
         [
             "# Configuration\n",
-            "`config/main.yaml`, and a file for each thing under `config/models/`, `config/pipelines/` and "
-            "`config/routes/`.\nPaths start at the workspace root, the folder above `config/`. Unknown keys are "
-            "mistakes. `${NAME}` and\n`${NAME:-default}` stand for variables of the environment or of `.env`; `$${` is "
-            "a plain `${`.\n",
+            "`config/main.yaml`, and a file for each thing under `config/models/`, `config/pipelines/`, "
+            "`config/routes/` and\n`config/streams/`. Paths start at the workspace root, the folder above `config/`. "
+            "Unknown keys are mistakes.\n`${NAME}` and `${NAME:-default}` stand for variables of the environment or of "
+            "`.env`; `$${` is a plain `${`.\n",
             "## config/main.yaml\n",
             settings_table([row for row in describe(Settings) if row.doc != LATER and row.doc]),
             textwrap.fill(
@@ -94,6 +94,8 @@ def configuration() -> str:
             "those of a\nmodel's file.\n",
             "## config/routes/NAME.yaml\n",
             settings_table(named(describe(RouteSpec))),
+            "\n## config/streams/NAME.yaml\n",
+            settings_table(named(describe(StreamSpec))),
             "",
         ]
     )

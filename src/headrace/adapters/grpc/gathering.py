@@ -2,28 +2,23 @@
 
 grpc.aio hands over about one call in each turn of the event loop. Without this nearly every request would be a batch
 of its own, and code would run for one request at a time, each time after gRPC's has pushed it out of the processor's
-caches. Measured with 64 clients (`bench/grpc_door.py`): half the processor time per request.
+caches. Measured with 64 clients (`bench/grpc_door.py`): little more than half the processor time per request.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from typing import Final
 
 LARGEST: Final = 32
 """Requests that go on together at most."""
-QUIET_S: Final = 500e-6
-"""Seconds without anybody new, after which those who are there go on."""
-QUIET_TURNS: Final = 16
-"""Turns of the loop likewise: on a machine that is busy with other things, seconds alone pass without a look."""
+QUIET_S: Final = 0.001
+"""Seconds without anybody new, after which those who are there go on: what the loop's clock can tell apart."""
 SOON: Final = 4
 """Groups until the callers are counted again."""
 LATE: Final = 256
 """The same, at most, after the count was the same again and again."""
-
-
 SLOW_S: Final = 500e-6
 """A batch that runs longer gains nothing from company here: its own queue forms while it runs."""
 SLOW_PAUSE: Final = 16
@@ -44,8 +39,7 @@ class Gathering:
         self._pause = self._until_count = SOON
         self._waiting: list[asyncio.Future[None]] = []
         self._seen = 0
-        self._quiet_turns = 0
-        self._quiet_until = 0.0
+        self._clock: asyncio.TimerHandle | None = None
         self._at_once = 0
 
     def ran(self, seconds: float) -> None:
@@ -58,24 +52,34 @@ class Gathering:
         if self._at_once > 0:
             self._at_once -= 1
             return None
-        if not self._waiting:
-            if self.wanted == 1 and self._until_count > 0:
-                self._until_count -= 1
-                return None
-            self._seen = 0
-            asyncio.get_running_loop().call_soon(self._turn)
-        turn = asyncio.get_running_loop().create_future()
+        counting = self._until_count <= 0
+        size = len(self._waiting) + 1
+        if size >= (2 * LARGEST if counting else self.wanted):
+            self._go(size)
+            return None
+        loop = asyncio.get_running_loop()
+        if self._clock is None:
+            self._seen = size
+            self._clock = loop.call_later(QUIET_S, self._look, loop)
+        turn = loop.create_future()
         self._waiting.append(turn)
         return turn
 
-    def _turn(self) -> None:
-        """One turn of the loop has passed."""
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let those who wait go on if nobody has come since the last look."""
         size = len(self._waiting)
-        counting = self._until_count <= 0
-        if size < (2 * LARGEST if counting else self.wanted) and not self._quiet(size):
-            asyncio.get_running_loop().call_soon(self._turn)
-            return
-        if counting:
+        if size > self._seen:
+            self._seen = size
+            self._clock = loop.call_later(QUIET_S, self._look, loop)
+        else:
+            self._go(size)
+
+    def _go(self, size: int) -> None:
+        """Let those who wait go on; they are *size* with the one who has just come."""
+        if self._clock is not None:
+            self._clock.cancel()
+            self._clock = None
+        if self._until_count <= 0:
             self._learn(size)
         else:
             # Fewer than expected: perhaps some have left.
@@ -84,14 +88,6 @@ class Gathering:
         for turn in group:
             if not turn.done():
                 turn.set_result(None)
-
-    def _quiet(self, size: int) -> bool:
-        """Whether nobody has come for a while."""
-        if size > self._seen:
-            self._seen, self._quiet_turns = size, 0
-            self._quiet_until = time.monotonic() + QUIET_S
-        self._quiet_turns += 1
-        return self._quiet_turns > QUIET_TURNS and time.monotonic() >= self._quiet_until
 
     def _learn(self, callers: int) -> None:
         self._counts.append(callers)
