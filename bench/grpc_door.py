@@ -1,8 +1,9 @@
 """What does our gRPC door cost? A model that answers with its input, beside a bare grpc.aio echo of equal messages.
 
 `python -m bench.grpc_door` runs both servers, each in a process of its own, and asks them by turns, several rounds,
-with 64 calls at a time: from a grpc.aio client, all on one connection, and from `h2load`, each on its own. The first is a
-service that calls another one; the second takes next to nothing of the machine, and leaves the server as the limit.
+with 64 calls at a time: from a grpc.aio client, all on one connection, and from `h2load`, each on its own. The first
+is a service that calls another one; the second takes next to nothing of the machine, and leaves the server as the
+limit.
 """
 
 from __future__ import annotations

@@ -81,6 +81,7 @@ def test_the_hook_and_the_middleware_of_the_page_take_part(tmp_path: Path) -> No
         fine = post(server, "models/same/predict", {"inputs": {"x": 1}})
         wrong = post(server, "models/same/predict", {"inputs": {"x": "one"}})
         code = server.stop()
+        log = server.log.read_text()
     (tmp_path / "config" / "main.yaml").write_text("hooks: [broken:Broken]")
     with serving(tmp_path) as second:
         still_fine = [post(second, "models/same/predict", {"inputs": {"x": 1}}).status_code for _ in range(3)]
@@ -88,7 +89,6 @@ def test_the_hook_and_the_middleware_of_the_page_take_part(tmp_path: Path) -> No
             while "headrace_hook_failures_total{" not in (metrics := client.get(f"{second.url}/metrics").text):
                 pass
 
-    log = server.log.read_text()
     assert (fine.status_code, wrong.status_code, code) == (200, 422, 0)
     assert fine.headers["server-timing"].startswith("total;dur=")
     assert "same@1: invalid_input column 'x' wants float32" in log

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Awaitable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -129,11 +129,8 @@ class Stream:
             self._committed.set()
 
     async def _read(self) -> Sequence[Event]:
-        topic, window = self.spec.topics[0], self.spec.window
         while True:
-            longest = 0.0 if self._hurried else window.max_ms / 1e3
-            reading = self._broker.read(topic, self._group, window.max_events, longest)
-            self._reading = asyncio.get_running_loop().create_task(_awaited(reading))
+            self._reading = asyncio.get_running_loop().create_task(self._read_once())
             try:
                 return await self._reading
             except asyncio.CancelledError:
@@ -142,6 +139,11 @@ class Stream:
                 # `hurry` cut the wait short
             finally:
                 self._reading = None
+
+    async def _read_once(self) -> Sequence[Event]:
+        topic, window = self.spec.topics[0], self.spec.window
+        longest = 0.0 if self._hurried else window.max_ms / 1e3
+        return await self._broker.read(topic, self._group, window.max_events, longest)
 
     async def _until_written(self, events: Sequence[Event]) -> None:
         for attempt in range(2**31):
@@ -236,10 +238,6 @@ class Stream:
             "value": value,
         }
         return Message(msgspec.json.encode(body), _kept(event.message.headers))
-
-
-async def _awaited(reading: Awaitable[Sequence[Event]]) -> Sequence[Event]:
-    return await reading
 
 
 async def _merged(followed: Sequence[AsyncGenerator[Event]]) -> AsyncGenerator[Message]:
