@@ -14,6 +14,7 @@ from headrace.domain.errors import (
     Overloaded,
 )
 from headrace.domain.step import as_engine_error
+from headrace.domain.traces import let_go
 
 INDIVISIBLE = (DependencyFailure, DeadlineExceeded, NotReady, Overloaded)
 """Failures that say nothing about a row: trying again in halves would only repeat them."""
@@ -36,6 +37,7 @@ def isolate(run: Callable[[Batch], Batch], batch: Batch, what: str, *, pure: boo
         return run(batch if pure else batch.copy())
     except Exception as error:
         failure, memory = as_engine_error(error, what), out_of_memory(error)
+        let_go((failure,))  # it stays in this frame, which its trace would hold
     if batch.size == 1 or isinstance(failure, INDIVISIBLE):
         return batch.without(dict.fromkeys(range(batch.size), failure))
     search = _Search(run, what, extra_calls(batch.size), pure)
@@ -77,6 +79,7 @@ class _Search:
             return
         except Exception as error:
             failure, memory = as_engine_error(error, self._what), out_of_memory(error)
+            let_go((failure,))
         if stop - start == 1 or isinstance(failure, INDIVISIBLE):
             self._errors.update(dict.fromkeys(range(start, stop), failure))
             return
