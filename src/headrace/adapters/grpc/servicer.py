@@ -9,6 +9,7 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from headrace.adapters.grpc.door import Call, Door
+from headrace.adapters.grpc.errors import CODE_KEY
 from headrace.adapters.grpc.generated import open_inference_pb2 as messages
 from headrace.adapters.grpc.generated.open_inference_pb2 import DESCRIPTOR
 from headrace.adapters.grpc.inference import InferenceCalls
@@ -84,7 +85,7 @@ def _decoding(
 
 def _refusing(why: str) -> Callable[[bytes, Any], Awaitable[bytes]]:
     async def answer(message: bytes, context: Any) -> bytes:
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, why)
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, why, ((CODE_KEY, InvalidRequest.code),))
         raise AssertionError("abort raises")
 
     return answer
