@@ -197,7 +197,7 @@ def refused(client: Any) -> None:
         "model configurations": lambda: client.get_model_config("every"),
         "sequence": lambda: client.infer("every", [ROW], sequence_id=7, sequence_start=True),
         "'config'": lambda: client.load_model("every", config=json.dumps({})),
-        "'file:": lambda: client.load_model("every", config="{}", files={"file:1/model.onnx": b"x"}),
+        "models are not uploaded": lambda: client.load_model("every", config="{}", files={"file:1/model.onnx": b"x"}),
         "unload_dependents": lambda: client.unload_model("every", unload_dependents=True),
         "no pipeline": lambda: client.infer("nothing", [ROW]),
         "unknown output": lambda: client.infer("every", [ROW], outputs=[sync.InferRequestedOutput("z")]),
