@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from headrace.adapters.grpc.gathering import LARGEST, LATE, SLOW_PAUSE, SOON, Gathering
+from headrace.adapters.grpc.gathering import LARGEST, LATE, SOON, Gathering
 
 
 async def joined(gathering: Gathering) -> bool:
@@ -80,13 +80,3 @@ async def test_a_group_that_is_full_goes_on_at_once() -> None:
     await crowd(gathering, gathering.wanted)
 
     assert time.monotonic() - started < 0.1
-
-
-async def test_nobody_waits_before_a_model_that_is_slow_itself() -> None:
-    gathering = Gathering()
-    for _ in range(2 * SOON):
-        await crowd(gathering, 8)
-
-    gathering.ran(0.1)
-
-    assert [await joined(gathering) for _ in range(SLOW_PAUSE)] == [False] * SLOW_PAUSE

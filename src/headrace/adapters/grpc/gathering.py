@@ -2,7 +2,9 @@
 
 grpc.aio hands over about one call in each turn of the event loop. Without this nearly every request would be a batch
 of its own, and code would run for one request at a time, each time after gRPC's has pushed it out of the processor's
-caches. Measured with 64 clients (`bench/grpc_door.py`): little more than half the processor time per request.
+caches. Measured with 64 clients: little more than half the processor time per request with a model that does nothing
+(`bench/grpc_door.py`), and twice the answers with one that keeps all processors busy, for a loop that is starved of
+them hands over even less at a time.
 """
 
 from __future__ import annotations
@@ -15,14 +17,12 @@ LARGEST: Final = 32
 """Requests that go on together at most."""
 QUIET_S: Final = 0.001
 """Seconds without anybody new, after which those who are there go on: what the loop's clock can tell apart."""
+QUIET_TURNS: Final = 16
+"""Turns of the loop likewise, after that: on a busy machine seconds may pass without a look at the connections."""
 SOON: Final = 4
 """Groups until the callers are counted again."""
 LATE: Final = 256
 """The same, at most, after the count was the same again and again."""
-SLOW_S: Final = 500e-6
-"""A batch that runs longer gains nothing from company here: its own queue forms while it runs."""
-SLOW_PAUSE: Final = 16
-"""Requests that go on at once after such a batch."""
 
 
 class Gathering:
@@ -39,19 +39,10 @@ class Gathering:
         self._pause = self._until_count = SOON
         self._waiting: list[asyncio.Future[None]] = []
         self._seen = 0
-        self._clock: asyncio.TimerHandle | None = None
-        self._at_once = 0
-
-    def ran(self, seconds: float) -> None:
-        """A batch took so long."""
-        if seconds > SLOW_S:
-            self._at_once = SLOW_PAUSE
+        self._clock: asyncio.Handle | None = None
 
     def join(self) -> asyncio.Future[None] | None:
         """What to await before going on; None to go on at once."""
-        if self._at_once > 0:
-            self._at_once -= 1
-            return None
         counting = self._until_count <= 0
         size = len(self._waiting) + 1
         if size >= (2 * LARGEST if counting else self.wanted):
@@ -59,18 +50,22 @@ class Gathering:
             return None
         loop = asyncio.get_running_loop()
         if self._clock is None:
-            self._seen = size
-            self._clock = loop.call_later(QUIET_S, self._look, loop)
+            self._wait(size, loop)
         turn = loop.create_future()
         self._waiting.append(turn)
         return turn
 
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Let those who wait go on if nobody has come since the last look."""
+    def _wait(self, size: int, loop: asyncio.AbstractEventLoop) -> None:
+        self._seen = size
+        self._clock = loop.call_later(QUIET_S, self._look, loop, QUIET_TURNS)
+
+    def _look(self, loop: asyncio.AbstractEventLoop, turns: int) -> None:
+        """Let those who wait go on if nobody comes in so many turns either."""
         size = len(self._waiting)
         if size > self._seen:
-            self._seen = size
-            self._clock = loop.call_later(QUIET_S, self._look, loop)
+            self._wait(size, loop)
+        elif turns > 0:
+            self._clock = loop.call_soon(self._look, loop, turns - 1)
         else:
             self._go(size)
 

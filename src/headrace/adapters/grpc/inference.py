@@ -66,7 +66,6 @@ class InferenceCalls:
             asked, pipeline, layout, inputs, about = self._prepared(request, context, deadline_of(context))
             counted = True
             result = await self._inference.infer(asked, inputs, about) if inputs.rows else no_rows(pipeline)
-            self._gathering.ran(result.timing.run_s)
             return answer(result, pipeline, layout.outputs, request)
         except BaseException as error:
             await door.fail(Call(context), error, counted=counted)
