@@ -133,6 +133,21 @@ async def test_a_stream_that_waits_for_its_client_does_not_hold_up_the_end() -> 
         assert await stream.code() == grpc.StatusCode.UNAVAILABLE
 
 
+async def test_calls_that_come_too_late_are_told_to_ask_elsewhere(blocker: Any) -> None:
+    async with running([DOUBLE, blocker.recipe]) as server:
+        under_way = asyncio.create_task(server.client.infer(request("slow")))
+        await asyncio.to_thread(blocker.entered.wait, 10)
+
+        server.stop.set()
+        while not isinstance(late := await server.client.infer(request()), Failure):
+            pass
+        blocker.let_go.set()
+
+        assert (late.status, late.code) == (grpc.StatusCode.UNAVAILABLE, "not_ready")
+        assert (await under_way).model_name == "slow"
+        assert await server.done == 0
+
+
 async def test_a_stopped_server_refuses() -> None:
     async with running([DOUBLE]) as server:
         server.stop.set()

@@ -14,7 +14,7 @@ import numpy as np
 from headrace.adapters.grpc import contents
 from headrace.adapters.grpc.generated.open_inference_pb2 import InferTensorContents, ModelInferResponse
 from headrace.adapters.grpc.requests import AskedOutput, AskedTensor, Question, Request, Values
-from headrace.adapters.grpc.wire import ANSWER_ID, ANSWER_OUTPUT, ANSWER_VALUES, field, opening
+from headrace.adapters.grpc.wire import ANSWER_ID, ANSWER_VALUES, field, opening
 from headrace.adapters.http.rendering import to_json
 from headrace.adapters.open_inference import raw, tensors
 from headrace.adapters.open_inference.classification import classified
@@ -101,12 +101,7 @@ def _outputs(asked: Sequence[AskedOutput], pipeline: Pipeline) -> Sequence[Asked
     return asked
 
 
-def answer(
-    result: Result,
-    pipeline: Pipeline,
-    outputs: Sequence[AskedOutput],
-    request: Request,
-) -> bytes:
+def answer(result: Result, pipeline: Pipeline, outputs: Sequence[AskedOutput], request: Request) -> bytes:
     """The encoded ModelInferResponse: raw if the request was, or if a datatype has no other form.
 
     Raises the first row's error if one failed: the protocol knows no answer in which some rows are missing.
@@ -125,38 +120,36 @@ def _tensor(output: AskedOutput, result: Result, pipeline: Pipeline) -> Tensor:
 
 
 def _raw_answer(ref: PipelineRef, request_id: bytes, found: Sequence[Tensor]) -> bytes:
-    parts: list[Any] = [_heading(ref.name, ref.version)]
+    parts: list[Any] = [_front(ref.name, ref.version, tuple(map(_description, found)))]
     if request_id:
         parts.append(field(ANSWER_ID, request_id))
-    values: list[Any] = []
     for tensor in found:
-        if isinstance(tensor.values, list):
-            parts.append(_description(tensor.name, tensor.datatype, tuple(tensor.shape), _shown(tensor)))
-            encoded: Any = raw.raw_of_elements(tensor.values)
-            size = len(encoded)
+        values = tensor.values
+        if isinstance(values, list):
+            parts.append(field(ANSWER_VALUES, raw.raw_of_elements(values)))
         else:
-            parts.append(_description(tensor.name, tensor.datatype, tensor.shape, ()))
-            encoded = raw.raw_of(tensor.values)
-            size = encoded.nbytes
-        values += (opening(ANSWER_VALUES, size), encoded)
-    return b"".join(parts + values)
+            parts.append(opening(ANSWER_VALUES, values.nbytes))
+            parts.append(raw.raw_of(values))
+    return b"".join(parts)
 
 
-def _shown(tensor: Tensor) -> tuple[tuple[str, str], ...]:
-    return tuple((tensor.parameters or {}).items())
+Description = tuple[str, str, Sequence[int], tuple[tuple[str, str], ...]]
 
 
-@lru_cache(maxsize=1024)
-def _heading(name: str, version: str) -> bytes:
-    return ModelInferResponse(model_name=name, model_version=version).SerializeToString()
+def _description(tensor: Tensor) -> Description:
+    """What an answer says of an output beside its values: name, datatype, shape and parameters."""
+    return tensor.name, tensor.datatype, tensor.shape, tuple(tensor.parameters.items()) if tensor.parameters else ()
 
 
 @lru_cache(maxsize=4096)
-def _description(name: str, datatype: str, shape: tuple[int, ...], parameters: tuple[tuple[str, str], ...]) -> bytes:
-    tensor = ModelInferResponse.InferOutputTensor(name=name, datatype=datatype, shape=shape)
-    for key, value in parameters:
-        tensor.parameters[key].string_param = value
-    return field(ANSWER_OUTPUT, tensor.SerializeToString())
+def _front(name: str, version: str, outputs: tuple[Description, ...]) -> bytes:
+    """The encoded part of an answer that is the same whenever shapes are."""
+    message = ModelInferResponse(model_name=name, model_version=version)
+    for output, datatype, shape, parameters in outputs:
+        tensor = message.outputs.add(name=output, datatype=datatype, shape=shape)
+        for key, value in parameters:
+            tensor.parameters[key].string_param = value
+    return message.SerializeToString()
 
 
 def _typed_answer(ref: PipelineRef, request_id: bytes, found: Sequence[Tensor]) -> bytes:

@@ -44,26 +44,36 @@ Streaming = Callable[[AsyncIterator[bytes], Call], AsyncIterator[bytes]]
 
 
 class Door:
-    """Lets calls in and tells their failures. *in_flight* calls are being answered."""
+    """Lets calls in and tells their failures.
+
+    *in_flight* calls are being answered, *refused* ones came after the door was *closed*.
+    """
 
     def __init__(self, token: Token | None, measures: Measures, ready: Callable[[], bool]) -> None:
         self.token = token
         self.draining = False
         self.in_flight = 0
+        self.closed = False
+        self.refused = 0
         self._measures = measures
         self._ready = ready
         self._idle: set[asyncio.Task[Any]] = set()
         self._ended: set[asyncio.Task[Any]] = set()
-        self._streams_end = False
 
     @property
     def ready(self) -> bool:
         """Whether calls should be sent here."""
         return not self.draining and self._ready()
 
-    def end_streams(self) -> None:
-        """End every stream as soon as it has answered what it has."""
-        self._streams_end = True
+    def require_open(self) -> None:
+        """Raises NotReady for a call that comes after the end was announced."""
+        if self.closed:
+            self.refused += 1
+            raise _stopping()
+
+    def close(self) -> None:
+        """Refuse calls from now on, and end every stream as soon as it has answered what it has."""
+        self.closed = True
         for task in self._idle:
             self._ended.add(task)
             task.cancel()
@@ -71,7 +81,7 @@ class Door:
     async def next_of(self, messages: AsyncIterator[bytes]) -> bytes | None:
         """The next message of a stream; None at its end. Raises NotReady when the server stops."""
         task = asyncio.current_task()
-        if self._streams_end or task is None:
+        if self.closed or task is None:
             raise _stopping()
         self._idle.add(task)
         try:
@@ -92,6 +102,7 @@ class Door:
             call = Call(context)
             self.in_flight += 1
             try:
+                self.require_open()
                 admit(self.token, call.metadata)
                 return await method(message, call)
             except BaseException as error:
@@ -108,6 +119,7 @@ class Door:
             call = Call(context)
             self.in_flight += 1
             try:
+                self.require_open()
                 admit(self.token, call.metadata)
                 async for one in method(messages, call):
                     yield one

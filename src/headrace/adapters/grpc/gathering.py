@@ -40,6 +40,7 @@ class Gathering:
         self._waiting: list[asyncio.Future[None]] = []
         self._seen = 0
         self._clock: asyncio.Handle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def join(self) -> asyncio.Future[None] | None:
         """What to await before going on; None to go on at once."""
@@ -48,7 +49,9 @@ class Gathering:
         if size >= (2 * LARGEST if counting else self.wanted):
             self._go(size)
             return None
-        loop = asyncio.get_running_loop()
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
         if self._clock is None:
             self._wait(size, loop)
         turn = loop.create_future()

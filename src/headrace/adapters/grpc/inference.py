@@ -58,6 +58,8 @@ class InferenceCalls:
         door, counted = self._door, False
         door.in_flight += 1
         try:
+            if door.closed:
+                door.require_open()
             if door.token is not None:
                 admit(door.token, Metadata(context))
             if (turn := self._gathering.join()) is not None:

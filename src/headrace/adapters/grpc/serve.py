@@ -22,6 +22,9 @@ from headrace.domain.errors import InvalidConfig
 from headrace.services.deployments import Deployments
 from headrace.services.inference import Inference
 
+TICK_S: Final = 0.02
+LISTEN_S: Final = 1.0
+"""How long calls are refused one by one, at most, before the server stops listening."""
 FAREWELL_S: Final = 1.0
 """How long those whose time is over when stopping have to be told so."""
 
@@ -99,9 +102,24 @@ def _obstacle(family: int, ip: str, port: int) -> int:
 
 async def _drained(server: Any, door: Door, drain_s: float) -> int:
     """Accept no more calls and wait for those under way; returns how many were cut off."""
-    ending = asyncio.ensure_future(server.stop(drain_s + FAREWELL_S))
-    door.end_streams()
-    await asyncio.wait({ending}, timeout=drain_s)
+    until = asyncio.get_running_loop().time() + drain_s
+    door.close()
+    await _quiet(door, min(drain_s, LISTEN_S))
+    left = max(0.0, until - asyncio.get_running_loop().time())
+    ending = asyncio.ensure_future(server.stop(left + FAREWELL_S))
+    await asyncio.wait({ending}, timeout=left)
     cut = 0 if ending.done() else door.in_flight
     await ending
     return cut
+
+
+async def _quiet(door: Door, longest_s: float) -> None:
+    """Wait until no more calls come: gRPC would cancel those that are on their way when it stops.
+
+    They are refused instead, with a status that tells their callers to ask elsewhere.
+    """
+    until = asyncio.get_running_loop().time() + longest_s
+    seen = -1
+    while door.refused != seen and asyncio.get_running_loop().time() < until:
+        seen = door.refused
+        await asyncio.sleep(TICK_S)

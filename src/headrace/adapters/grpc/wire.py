@@ -16,7 +16,6 @@ _VARYING: Final = (_ID, _VALUES)
 _HEAD: Final = frozenset(number << 3 | 2 for number in (1, 2, 4, 5, 6))
 
 ANSWER_ID: Final = 3
-ANSWER_OUTPUT: Final = 5
 ANSWER_VALUES: Final = 6
 
 Parts = tuple[bytes, bytes, list[memoryview]]

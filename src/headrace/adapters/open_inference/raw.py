@@ -46,8 +46,9 @@ def array_of(raw: bytes | memoryview, dtype: np.dtype[Any], shape: Sequence[int]
         true: Array = np.frombuffer(raw, np.uint8) != 0
         return true.reshape(shape)
     view: Array = np.ndarray(shape, dtype, raw)
-    flags = view.flags
-    return view.astype(dtype.newbyteorder("="), copy=not (flags.aligned and flags.writeable))
+    if not dtype.isnative:
+        return view.astype(dtype.newbyteorder("="))
+    return view if view.flags.behaved else view.copy()  # behaved: aligned and writeable
 
 
 def wrong_bytes(tensor: Given, itemsize: int, found: int) -> InvalidInput:
