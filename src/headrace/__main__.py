@@ -24,9 +24,9 @@ def serve(
     grpc_port: int | None = None,
 ) -> int:
     """Serve the workspace of *config* until it is stopped; return the exit code."""
-    from headrace import assembly
+    from headrace import serving
 
-    return assembly.serve(config, host=host, port=port, workers=workers, grpc_port=grpc_port)
+    return serving.serve(config, host=host, port=port, workers=workers, grpc_port=grpc_port)
 
 
 def check(config: Path) -> Report:
@@ -52,9 +52,9 @@ def open_application(config: Path) -> AbstractAsyncContextManager[Application]:
 
 def open_server(config: Path) -> AbstractAsyncContextManager[tuple[Application, str]]:
     """The same, served over HTTP on a free port; with it, its URL."""
-    from headrace import assembly
+    from headrace import serving
 
-    return assembly.open_server(config)
+    return serving.open_server(config)
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.end_to_end.test_example_digits import Reader, agrees, commands, reader
 
-from headrace import assembly
+from headrace import assembly, serving
 from headrace.adapters.cli.app import main
 from headrace.adapters.cli.commands import Commands
 
@@ -36,9 +36,7 @@ def test_a_reader_who_types_what_the_page_says_sees_what_it_shows(reader: Reader
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_example_answers_as_it_lies_there(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    command = Commands(
-        assembly.serve, assembly.check, assembly.declared, assembly.open_application, assembly.open_server
-    )
+    command = Commands(serving.serve, assembly.check, assembly.declared, assembly.open_application, serving.open_server)
 
     code = main(command, ["check", "--load", "--config", str(EXAMPLES / name / "config" / "main.yaml")])
 

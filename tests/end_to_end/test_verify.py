@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from headrace import assembly
+from headrace import assembly, serving
 from headrace.adapters.cli.verify_http import native, open_inference
 from headrace.domain.routing import Asked
 from headrace.services.outcomes import jsonable
@@ -59,7 +59,7 @@ output_spec:
 
 def verdict_of(folder: Path, **ways: Callable[[Sequence[Row]], Any]) -> Verdict:
     async def run() -> Verdict:
-        async with assembly.open_server(folder / "config/main.yaml") as (application, url):
+        async with serving.open_server(folder / "config/main.yaml") as (application, url):
             pipeline = application.inference.pipeline(Asked("words"))
             doors = {"HTTP JSON": native(url, pipeline), "HTTP V2": open_inference(url, pipeline)}
             verification = application.verification(Asked("words"))
@@ -140,7 +140,7 @@ def test_no_example_answers_differently_each_way(name: str, tmp_path: Path) -> N
 
     async def run() -> list[Verdict]:
         verdicts = []
-        async with assembly.open_server(config) as (application, url):
+        async with serving.open_server(config) as (application, url):
             for one in application.deployments.status():
                 asked = Asked(one.ref.name, one.ref.version)
                 pipeline = application.inference.pipeline(asked)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from headrace import assembly
+from headrace import assembly, serving
 from headrace.adapters.cli.app import main
 from headrace.adapters.cli.commands import Commands
 
@@ -39,7 +39,7 @@ def write(root: Path, files: Mapping[str, str]) -> None:
 
 def check(root: Path) -> int:
     commands = Commands(
-        assembly.serve, assembly.check, assembly.declared, assembly.open_application, assembly.open_server
+        serving.serve, assembly.check, assembly.declared, assembly.open_application, serving.open_server
     )
     return main(commands, ["check", "--config", str(root / "config" / "main.yaml")])
 

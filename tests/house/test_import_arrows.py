@@ -22,7 +22,8 @@ ALLOWED = [
     ("adapters", "import fastapi"),
     ("infra", "from headrace.domain import thing"),
     ("assembly", "from headrace import adapters, core, domain, infra, services"),
-    ("__main__", "from headrace import adapters, assembly"),
+    ("serving", "from headrace import adapters, assembly, core, domain, infra, services"),
+    ("__main__", "from headrace import adapters, assembly, serving"),
     ("__init__", "from headrace import assembly"),
 ]
 BARRED = [
@@ -33,6 +34,7 @@ BARRED = [
     ("services", "from headrace.infra import thing"),
     ("adapters", "from headrace.infra import thing"),
     ("adapters", "from headrace.assembly import thing"),
+    ("assembly", "from headrace import serving"),
     ("infra", "from headrace.services import thing"),
     ("infra", "from headrace.adapters import thing"),
     ("core", "import pydantic"),
@@ -64,7 +66,7 @@ def package_with(folder: Path, module: str, line: str) -> Path:
         (package / name).mkdir(parents=True)
         (package / name / "__init__.py").write_text("")
         (package / name / "thing.py").write_text("")
-    for name in ("__init__", "__main__", "assembly"):
+    for name in ("__init__", "__main__", "assembly", "serving"):
         (package / f"{name}.py").write_text("")
     place = package / module / "thing.py" if module in FOLDERS else package / f"{module}.py"
     place.write_text(line + "\n")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from headrace import assembly
+from headrace import assembly, serving
 from headrace.adapters.cli.app import main
 from headrace.adapters.cli.commands import Commands
 
@@ -44,7 +44,7 @@ def stuck(x):
 
 def batch(*arguments: str) -> int:
     commands = Commands(
-        assembly.serve, assembly.check, assembly.declared, assembly.open_application, assembly.open_server
+        serving.serve, assembly.check, assembly.declared, assembly.open_application, serving.open_server
     )
     return main(commands, ["batch", "run", *arguments])
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace import assembly
+from headrace import assembly, serving
 from headrace.adapters.cli.app import main
 from headrace.adapters.cli.commands import Commands
 
@@ -17,7 +17,7 @@ examples: [{x: [1, 2]}, {x: [3, 4]}]
 
 def check(*arguments: str) -> int:
     commands = Commands(
-        assembly.serve, assembly.check, assembly.declared, assembly.open_application, assembly.open_server
+        serving.serve, assembly.check, assembly.declared, assembly.open_application, serving.open_server
     )
     return main(commands, ["check", *arguments])
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from headrace import assembly
+from headrace import assembly, serving
 from headrace.adapters.cli.app import main
 from headrace.adapters.cli.commands import Commands
 
@@ -30,7 +30,7 @@ model:
 
 def predict(*arguments: str) -> int:
     commands = Commands(
-        assembly.serve, assembly.check, assembly.declared, assembly.open_application, assembly.open_server
+        serving.serve, assembly.check, assembly.declared, assembly.open_application, serving.open_server
     )
     return main(commands, ["predict", *arguments])
 
