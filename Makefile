@@ -24,9 +24,11 @@ demo-check: $(VENV)/installed-examples ## the demo without a person: free port, 
 	@$(STEP) "running the demo from nothing" $(BIN)/python scripts/demo.py check
 
 test: $(VENV)/installed-dev ## run all tests but the long ones
+	@$(STEP) "looking for the servers that the tests start" $(BIN)/python scripts/system_packages.py
 	@$(STEP) "running the tests" $(BIN)/python -m pytest -n auto -m "not soak"
 
 soak: $(VENV)/installed-dev ## run the long fault and load tests
+	@$(STEP) "looking for the servers that the tests start" $(BIN)/python scripts/system_packages.py
 	@$(STEP) "running the long tests" $(BIN)/python -m pytest -m soak
 
 check: $(VENV)/installed-dev ## format, lint, types, import arrows
