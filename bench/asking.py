@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench import grpc_messages, venvs
 from bench.cells import Cell
-from bench.load import Load, closed_loop, given_rate, grpc_loop
-from bench.running import Question, call, post
+from bench.load import Load, closed_loop, given_rate
+from bench.running import Question, post
 from bench.servers import Server
 from bench.work import Work
 
@@ -25,27 +24,17 @@ class Asking:
 
     def bodies(self) -> list[bytes]:
         """The body of every row."""
-        if self.server.door.is_grpc:
-            return [
-                grpc_messages.request(self.work.model, "x", row) for row in self.work.rows if not isinstance(row, str)
-            ]
         return [self.server.door.encode(row) for row in self.work.rows]
 
     def question(self) -> Question:
         """The first row, judged by ONNX Runtime; an echo must return what it was sent."""
         body = self.bodies()[0]
         is_right: Callable[[bytes], bool] = body.__eq__ if self.server.echoes else self._judge()
-        if self.server.door.is_grpc:
-            script = venvs.PEERS / "grpc_echo" / "ask.py"
-            return Question(lambda port: call(venvs.peer("grpc_echo"), script, port, body), is_right)
         return Question(lambda port: post(port, self._path(), body, self._headers(body)), is_right)
 
     def load(self, port: int, cell: Cell, *, rate: float, seconds: int) -> Load:
         """Load of the kind and strength that *cell* names. Raises LoadFailed."""
         bodies, url = self.bodies(), f"http://127.0.0.1:{port}{self._path()}"
-        if self.server.door.is_grpc:
-            message = grpc_messages.framed(bodies[0])
-            return grpc_loop(url, message, connections=cell.connections, seconds=seconds)
         headers = self._headers(bodies[0])
         if cell.paced:
             return given_rate(url, bodies[0], headers, rate=rate, seconds=seconds)

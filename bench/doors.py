@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from bench import grpc_messages
-
 PICTURE = (224, 224, 3)
 Row = list[float] | str
 
@@ -24,7 +22,6 @@ class Door:
     encode: Callable[[Row], bytes]
     decode: Callable[[bytes], np.ndarray]
     headers: Callable[[bytes], Mapping[str, str]] = lambda body: {"Content-Type": "application/json"}
-    is_grpc: bool = False
 
 
 def _compact(value: Any) -> bytes:
@@ -100,5 +97,4 @@ def _of_v2(body: bytes) -> np.ndarray:
 PLAIN = Door("plain", _plain, _of_plain)
 LISTED = Door("listed", _listed, _of_listed)
 V2 = Door("v2", _v2, _of_v2)
-GRPC = Door("grpc", _v2, grpc_messages.answer, is_grpc=True)
 V2_BINARY = Door("v2-binary", _binary, _of_binary, _binary_headers)

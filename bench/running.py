@@ -8,12 +8,15 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+
+from bench.venvs import ROOT
 
 START_S = 60.0
 STOP_S = 10.0
@@ -136,9 +139,10 @@ def post(port: int, path: str, body: bytes, headers: Mapping[str, str]) -> bytes
     return found
 
 
-def call(python: Path, script: Path, port: int, message: bytes) -> bytes:
-    """The answer to one gRPC call, which *script* makes in an environment that can. Raises NotReady."""
-    done = subprocess.run([python, script, str(port)], input=message, capture_output=True, timeout=20, check=False)
+def call(module: str, port: int, message: bytes) -> bytes:
+    """The answer to one gRPC call, which *module* makes in a process of its own. Raises NotReady."""
+    command = [sys.executable, "-m", module, str(port)]
+    done = subprocess.run(command, input=message, capture_output=True, timeout=20, check=False, cwd=ROOT)
     if done.returncode != 0:
         raise NotReady(done.stderr.decode(errors="replace").strip()[-200:])
     return done.stdout

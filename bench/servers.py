@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import grpc_messages, venvs
+from bench import venvs
 from bench.cells import Cell
-from bench.doors import GRPC, LISTED, PLAIN, V2, V2_BINARY, Door
+from bench.doors import LISTED, PLAIN, V2, V2_BINARY, Door
 from bench.peers.onnx_rows import Settings
 from bench.work import Work
 
@@ -45,7 +45,6 @@ class Server:
     package: str
     flavour: str = ""
     script: str = ""
-    extra: str = ""
 
     @property
     def echoes(self) -> bool:
@@ -54,16 +53,13 @@ class Server:
 
     def python(self) -> Path:
         """The interpreter that runs it, installed if need be. Raises NotInstalled."""
-        return venvs.headrace(self.extra) if self.venv == "headrace" else venvs.peer(self.venv)
+        return venvs.headrace() if self.venv == "headrace" else venvs.peer(self.venv)
 
     def command(self, python: Path, work: Work, port: int) -> list[str]:
         """What starts it on *port*."""
         if self.venv == "headrace":
             main = lay_out(work) / "config" / "main.yaml"
-            serve = [str(python), "-m", "headrace", "serve", "--config", str(main)]
-            if self.door.is_grpc:
-                return [*serve, "--port", "0", "--grpc-port", str(port)]
-            return [*serve, "--port", str(port)]
+            return [str(python), "-m", "headrace", "serve", "--config", str(main), "--port", str(port)]
         return [str(python), str(venvs.PEERS / (self.script or self.venv) / "server.py")]
 
     def environment(self, work: Work, tuning: Tuning, port: int) -> dict[str, str]:
@@ -159,17 +155,6 @@ SERVERS: Mapping[str, Server] = {
 }  # fmt: skip
 """Every server by name, in the order in which a round starts them."""
 
-GRPC_PATH = grpc_messages.METHOD
-DOORS: Mapping[str, Server] = {
-    server.name: server
-    for server in (
-        Server("headrace", "Headrace, JSON", V2, V2_PATH, "headrace", "V2 JSON", _as_it_comes, "headrace"),
-        Server("headrace-binary", "Headrace, binary", V2_BINARY, V2_PATH, "headrace", "V2 binary tensors both ways",
-               _as_it_comes, "headrace"),
-        Server("headrace-grpc", "Headrace, gRPC", GRPC, GRPC_PATH, "headrace", "V2 gRPC, raw contents",
-               _as_it_comes, "headrace", extra="grpc"),
-        Server("grpc-echo", "gRPC echo", GRPC, GRPC_PATH, "grpc_echo", "grpc.aio on uvloop, one method of plain bytes",
-               _as_it_comes, "grpcio", script="grpc_echo"),
-    )
-}  # fmt: skip
-"""Headrace by each of its doors, and what limits them."""
+BINARY = Server("headrace-binary", "Headrace, binary", V2_BINARY, V2_PATH, "headrace", "V2 binary tensors both ways",
+                _as_it_comes, "headrace")  # fmt: skip
+"""Headrace asked in binary tensors."""

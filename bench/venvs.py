@@ -27,12 +27,11 @@ def peer(name: str) -> Path:
     return _installed(name, ["-r", str(requirements)], requirements.read_bytes())
 
 
-def headrace(extra: str = "") -> Path:
-    """A Python with this checkout of Headrace and at most one *extra*, made again when its sources have changed."""
+def headrace() -> Path:
+    """A Python with this checkout of Headrace and nothing else, made again when its sources have changed."""
     sources = [ROOT / "pyproject.toml", ROOT / "constraints.txt", *sorted((ROOT / "src").rglob("*.py"))]
     content = b"".join(path.read_bytes() for path in sources)
-    name, wish = (f"headrace-{extra}", f"{ROOT}[{extra}]") if extra else ("headrace", str(ROOT))
-    return _installed(name, ["--constraint", str(ROOT / "constraints.txt"), wish], content)
+    return _installed("headrace", ["--constraint", str(ROOT / "constraints.txt"), str(ROOT)], content)
 
 
 def export() -> Path:
@@ -59,7 +58,7 @@ def _installed(name: str, wishes: Sequence[str], content: bytes) -> Path:
     if stamp.exists() and stamp.read_text() == digest:
         return python
     stamp.unlink(missing_ok=True)
-    ours = name.startswith("headrace")
+    ours = name == "headrace"
     if not ours or not python.exists():
         shutil.rmtree(folder, ignore_errors=True)
         _run([sys.executable, "-m", "venv", str(folder)], name)

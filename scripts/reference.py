@@ -1,7 +1,7 @@
 """Which pages of the documentation are written by the code itself, and are they up to date?
 
-``reference.py`` writes docs/reference/{configuration,steps,cli,errors}.md and docs/examples/*.md from their sources of
-truth; ``reference.py --check`` only tells which of them are stale, and fails if any is.
+``reference.py`` writes docs/reference/{configuration,steps,cli,errors,metrics}.md and docs/examples/*.md from their
+sources of truth; ``reference.py --check`` only tells which of them are stale, and fails if any is.
 """
 
 import inspect
@@ -24,6 +24,14 @@ from headrace.domain.spec import ModelSpec, PipelineSpec, RouteSpec, StreamSpec
 from headrace.domain.step import StepType, step_type
 from headrace.domain.steps import STEPS
 from headrace.domain.tensors import TensorSpec
+from headrace.infra.cache.memory import MemoryCache
+from headrace.services.answers import Answers
+from headrace.services.costs import Prices
+from headrace.services.crew import Crew
+from headrace.services.engine import Engine
+from headrace.services.exposition import expose
+from headrace.services.hooks import Hooks
+from headrace.services.measures import Measures
 from headrace.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,6 +67,7 @@ def pages() -> dict[Path, str]:
         reference / "steps.md": steps(),
         reference / "cli.md": command_line(),
         reference / "errors.md": error_codes(),
+        reference / "metrics.md": metrics(),
     }
     for readme in sorted((ROOT / "examples").glob("*/README.md")):
         found[DOCS / "examples" / f"{readme.parent.name}.md"] = MARK + readme.read_text()
@@ -239,6 +248,47 @@ def error_codes() -> str:
         retryable = "yes" if kind.retryable else "no"
         lines.append(f"| `{kind.code}` | {STATUS[kind.code]} | {retryable} | {meanings()[kind.code]} |")
     return "\n".join(lines) + "\n"
+
+
+class Families:
+    """Takes down what an engine would show to whoever scrapes it."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def counter(self, name: str, help_text: str, labels: Sequence[str], read: object) -> None:
+        """A counter; its name ends in `_total` on the wire."""
+        self._add(f"{name}_total", "counter", help_text, labels)
+
+    def gauge(self, name: str, help_text: str, labels: Sequence[str], read: object) -> None:
+        """A gauge."""
+        self._add(name, "gauge", help_text, labels)
+
+    def histogram(self, name: str, help_text: str, labels: Sequence[str], read: object) -> None:
+        """A histogram."""
+        self._add(name, "histogram", help_text, labels)
+
+    def _add(self, name: str, kind: str, help_text: str, labels: Sequence[str]) -> None:
+        told = ", ".join(f"`{label}`" for label in labels)
+        self.lines.append(f"| `{name}` | {kind} | {told} | {cell(help_text)} |")
+
+
+def metrics() -> str:
+    """What `/metrics` shows."""
+    families = Families()
+    measures = Measures(Prices({"cpu": 1.0}, "USD"))
+    engine = Engine(measures=measures, hooks=Hooks({}))
+    expose(families, engine, (), Answers(MemoryCache(1024), measures))
+    for family in Crew().about_workers():
+        getattr(families, family.kind)(family.name, family.help_text, family.labels, list)
+    head = (
+        MARK + "# Metrics\n\nWhat `GET /metrics` shows, in the text format of Prometheus; [what they mean]"
+        "(../concepts/numbers-traces-and-logs.md) is a page\nof its own. A histogram `NAME` has the series "
+        "`NAME_bucket`, `NAME_sum` and `NAME_count`. Times are seconds, sizes bytes or\nrows. With several workers the "
+        "numbers are those of all of them together.\n"
+    )
+    columns = "| name | kind | labels | what it counts |"
+    return "\n".join([head, columns, "| --- | --- | --- | --- |", *families.lines, ""])
 
 
 def error_kinds() -> list[type[EngineError]]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Generator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from headrace.core.config import ConfigMistakes, Mistake, Reader
 from headrace.domain.batch import Outcome
@@ -15,21 +16,34 @@ from headrace.domain.errors import InvalidConfig
 from headrace.domain.ports import Declared
 from headrace.domain.routing import Asked, Router
 from headrace.infra.brokers.memory import MemoryBroker
-from headrace.infra.cache.memory import MemoryCache
+from headrace.infra.cache import open_cache
+from headrace.infra.cache.url import check_url
 from headrace.infra.config_files import WorkspaceFiles
+from headrace.infra.databases.state import State
+from headrace.infra.databases.stores import StateAnswers, StateRoutes
+from headrace.infra.databases.url import check_url as check_state_url
 from headrace.infra.hooks import check_references, load_hooks
 from headrace.infra.storage.datasets import LocalTables
+from headrace.infra.telemetry.opentelemetry import OpenTelemetry, check_installed
 from headrace.services.answers import Answers
 from headrace.services.context import RequestContext
+from headrace.services.costs import Prices
 from headrace.services.deployments import Deployments
 from headrace.services.engine import Engine
 from headrace.services.hooks import Hooks
+from headrace.services.idempotency import Idempotency
 from headrace.services.inference import Inference
 from headrace.services.inputs import rows_to_inputs
 from headrace.services.jobs import Jobs
+from headrace.services.measures import Measures
+from headrace.services.routes import Routes
 from headrace.services.streams import Streams
 from headrace.services.verify import Verification
+from headrace.services.witness import Witness
 from headrace.settings import Settings
+
+TRACES_S: Final = 2.0
+"""How long the end waits for the last traces to be sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +63,9 @@ class Application:
     deployments: Deployments
     jobs: Jobs
     streams: Streams
+    state: State
+    routes: Routes
+    idempotency: Idempotency
 
     async def infer(
         self,
@@ -74,6 +91,8 @@ class Application:
         """Load everything that is declared."""
         if (hooks := self.inference.engine.hooks) is not None:
             await hooks.started()
+        await self.state.start()
+        await self.routes.refresh()
         await self.deployments.start()
 
     async def close(self, drain_s: float = 30.0) -> int:
@@ -82,8 +101,13 @@ class Application:
         cut = await self.streams.drain(drain_s)
         await self.streams.stop()
         cut += await self.inference.engine.close(max(0.0, began + drain_s - time.monotonic()))
+        if self.inference.answers is not None:
+            await self.inference.answers.close()
+        await self.state.close()
         if (hooks := self.inference.engine.hooks) is not None:
             await hooks.stopped()
+        if (witness := self.inference.engine.witness) is not None:
+            await asyncio.to_thread(witness.telemetry.close, TRACES_S)
         return cut
 
 
@@ -142,6 +166,9 @@ def _read_main(config: Path) -> tuple[Reader, Settings | None, Path]:
     reader = Reader(root)
     settings = reader.read(config, Settings)
     if settings is not None:
+        check_url(reader, settings.cache, settings.cache.url)
+        check_state_url(reader, settings.state, settings.state.url)
+        check_installed(reader, settings.telemetry, settings.telemetry.otlp_endpoint)
         check_references(reader, "hooks", settings.hooks)
         check_references(reader, "api.middleware", settings.api.middleware)
     return reader, settings, root
@@ -161,17 +188,40 @@ def workspace_files(settings: Settings, root: Path, main_file: Path = Path("conf
         default_adapter=settings.models.default_adapter,
         default_pipeline=settings.pipelines.default,
         main_file=main_file,
+        workers=settings.api.workers,
     )
 
 
 def assemble(settings: Settings, workspace: WorkspaceFiles) -> Application:
     """Put the parts together; nothing is loaded yet."""
     hooks = load_hooks(settings.hooks, workspace.root)
-    engine = Engine(hooks=Hooks(hooks) if hooks else None)
-    answers = Answers(MemoryCache(settings.cache.max_mb * 1024 * 1024), engine.measures)
+    prices = settings.telemetry.price_per_device_s
+    measures = Measures(Prices(prices, settings.telemetry.currency) if prices else None)
+    engine = Engine(hooks=Hooks(hooks) if hooks else None, measures=measures, witness=_witness(settings))
+    kept = settings.cache
+    answers = Answers(open_cache(kept.url, kept.memory_mb, kept.timeout_ms / 1e3), engine.measures)
     inference = Inference(engine, Router(engine.registry), answers=answers)
     streams = Streams(MemoryBroker(), inference)
-    return Application(settings, inference, Deployments(inference, workspace), Jobs(inference, LocalTables()), streams)
+    deployments, jobs = Deployments(inference, workspace), Jobs(inference, LocalTables())
+    state = State(settings.state.url, workspace.root)
+    routes = Routes(inference.router, deployments, StateRoutes(state))
+    idempotency = Idempotency(StateAnswers(state), settings.state.idempotency_ttl_s)
+    return Application(settings, inference, deployments, jobs, streams, state, routes, idempotency)
+
+
+def _witness(settings: Settings) -> Witness | None:
+    """What traces and logs single requests; None where neither is wanted."""
+    wanted, lines = settings.telemetry, settings.logging.requests
+    if wanted.otlp_endpoint is None:
+        return None if lines == "none" else Witness(None, lines)
+    traces = OpenTelemetry(
+        wanted.otlp_endpoint,
+        share=wanted.sample,
+        service=settings.framework.name,
+        version=settings.framework.version,
+        headers={name: value.reveal() for name, value in wanted.otlp_headers.items()},
+    )
+    return Witness(traces, lines)
 
 
 def declared(config: Path) -> Declared:
@@ -187,7 +237,18 @@ def check(config: Path) -> Report:
     workspace = workspace_files(settings or Settings(), root, config)
     found = workspace.check()
     mistakes += [line for line in map(str, found.mistakes) if line not in mistakes]
-    return Report(tuple(mistakes), tuple(map(str, found.warnings)))
+    warnings = [*map(str, found.warnings), *_apart(settings, found.declared)]
+    return Report(tuple(mistakes), tuple(warnings))
+
+
+def _apart(settings: Settings | None, declared: Declared) -> Iterator[str]:
+    """What each worker has for itself, where people may expect one for all."""
+    if settings is None or settings.api.workers == 1 or not settings.cache.url.in_memory:
+        return
+    names = sorted({spec.name for spec in declared.pipelines.values() if spec.cache is not None})
+    if names:
+        kept = f"each of the {settings.api.workers} workers keeps its own answers of {', '.join(names)}"
+        yield f"api.workers: {kept}; cache.url: redis://... keeps them for all"
 
 
 @asynccontextmanager

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Final, Literal
 
 from headrace.adapters.http.settings import ApiSettings
-from headrace.core.config import Secret
+from headrace.core.config import Between, Matches, Secret
 from headrace.core.logging import LoggingSettings
+from headrace.infra.cache.url import CacheUrl
+from headrace.infra.databases.url import StateUrl
+
+_URL: Final = Matches(r"https?://[^\s/]+(/\S*)?", "that is a URL, such as 'http://collector:4318'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +45,17 @@ class DatabasesSettings:
 
 @dataclass(frozen=True, slots=True)
 class StateSettings:
-    """``state:`` in the main file; kept for a later version."""
+    """``state:`` in the main file: what Headrace itself remembers, such as routes that were set at run time."""
 
-    url: str = field(default="sqlite:///data/headrace.db", metadata={"doc": "kept for a later version"})
+    url: StateUrl = field(
+        default=StateUrl("sqlite:///data/headrace.db"),
+        metadata={
+            "doc": "`sqlite:///FILE`, `postgresql://USER:PASSWORD@HOST/DATABASE`, `mysql://...`, `mariadb://...`"
+        },
+    )
+    idempotency_ttl_s: Annotated[float, Between(1)] = field(
+        default=86_400.0, metadata={"doc": "how long an answer is kept for its `Idempotency-Key`"}
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +69,17 @@ class StorageSettings:
 class CacheSettings:
     """``cache:`` in the main file: where answers are kept for pipelines that ask for it."""
 
-    url: Literal["memory:"] = field(default="memory:", metadata={"doc": "`memory:`, in this process"})
-    max_mb: int = field(default=64, metadata={"doc": "the oldest answers leave beyond it"})
+    url: CacheUrl = field(
+        default=CacheUrl("memory:"),
+        metadata={"doc": "`memory:`, in this process, or `redis://host:port/db`, for several"},
+    )
+    memory_mb: Annotated[int, Between(min=0)] = field(
+        default=64,
+        metadata={"doc": "memory of each process, from which the oldest leave; with Redis it stands in front, 0: none"},
+    )
+    timeout_ms: Annotated[int, Between(min=1, max=60_000)] = field(
+        default=200, metadata={"doc": "a Redis server that takes longer is not waited for"}
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +107,23 @@ class AuthSettings:
 
 @dataclass(frozen=True, slots=True)
 class TelemetrySettings:
-    """``telemetry:`` in the main file; kept for a later version."""
+    """``telemetry:`` in the main file: traces, and what requests cost."""
 
-    otlp_endpoint: str | None = field(default=None, metadata={"doc": "kept for a later version"})
+    otlp_endpoint: Annotated[str, _URL] | None = field(
+        default=None, metadata={"doc": "where traces go by OTLP/HTTP, as `http://collector:4318`; none without it"}
+    )
+    otlp_headers: Mapping[str, Secret] = field(
+        default_factory=dict, metadata={"doc": "headers for that endpoint, such as a key"}
+    )
+    sample: Annotated[float, Between(0, 1)] = field(
+        default=0.01,
+        metadata={"doc": "the share of the requests that is traced, where no `traceparent` of the caller decides"},
+    )
+    price_per_device_s: Mapping[str, Annotated[float, Between(0, 1e9)]] = field(
+        default_factory=dict,
+        metadata={"doc": "what a second of a device costs: `{cpu: 0.00002, cuda: 0.0008}`; no costs without it"},
+    )
+    currency: str = field(default="USD", metadata={"doc": "of the prices; a label of `headrace_cost_total`"})
 
 
 @dataclass(frozen=True, slots=True)

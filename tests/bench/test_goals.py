@@ -4,11 +4,11 @@ from bench.cells import CELLS
 from bench.comparing import Spread
 from bench.goals import GOALS, Goal, cells_for, measured, verdict
 from bench.measuring import Sample
-from bench.servers import DOORS, SERVERS
+from bench.servers import SERVERS
 from bench.work import Work
 from tests.bench.runs import run, speed
 
-from bench import goals, protocols
+from bench import goals
 
 
 def spread(median: float) -> Spread:
@@ -69,16 +69,43 @@ def test_the_tail_may_be_three_times_that_of_the_echo() -> None:
     assert "FALLS SHORT" in slow
 
 
-def test_every_door_that_a_goal_names_exists_and_is_measured() -> None:
-    for goal in protocols.GOALS:
-        for name in (goal.name, goal.against):
-            assert protocols.cells_for(work(goal.work), DOORS[name]) == [CELLS["c64"]]
+def test_what_was_wanted_and_not_measured_is_told() -> None:
+    found = run(speed("headrace", 60.0), speed("echo", 100.0))
+
+    silent, told = goals.as_text(found), goals.as_text(found, ["tiny"])
+
+    assert "not measured" not in silent
+    # All goals of tiny but the one beside the echo, and its given rate.
+    assert told.count("not measured") == sum(goal.work == "tiny" for goal in GOALS) - 1 + 1
 
 
-def test_doors_are_compared_in_words() -> None:
-    found = run(speed("headrace", 50.0, work="medium"), speed("headrace-binary", 60.0, work="medium"))
+def test_every_row_of_the_table_of_goals_is_there() -> None:
+    found = {(goal.work, goal.cell, goal.title): (goal.at_least, goal.aim) for goal in GOALS}
 
-    text = protocols.as_text(found)
+    assert found == {
+        ("tiny", "c64", "ASGI echo"): (0.55, 1.2),
+        ("tiny", "c64", "Mosec"): (0.9, 1.5),
+        ("tiny", "c64", "MLServer"): (12, None),
+        ("tiny", "c64", "FastAPI, 2 processes"): (2.5, None),
+        ("tiny", "c1", "ASGI echo"): (0.5, 0.7),
+        ("tiny", "c1", "FastAPI, def"): (3, None),
+        ("tiny", "c1", "Mosec"): (12, None),
+        ("medium", "c64", "raw ONNX Runtime, one thread, batch 16"): (0.62, 0.8),
+        ("medium", "c64", "Mosec"): (1.0, 1.3),
+        ("medium", "c64", "MLServer or MLServer, tuned"): (5, None),
+        ("medium", "c64", "FastAPI, def or FastAPI, 2 processes"): (5, None),
+        ("medium", "c8", "Mosec"): (2, 3),
+        ("medium", "c8", "FastAPI, def or FastAPI, 2 processes"): (2.5, 3),
+        ("minilm", "c64", "raw ONNX Runtime, two cores, best batch"): (0.8, 0.92),
+        ("minilm", "c64", "Mosec"): (0.95, 1.1),
+        ("minilm", "c64", "MLServer or MLServer, tuned"): (1.3, None),
+        ("minilm", "c1", "FastAPI, def or FastAPI, 2 processes"): (1.0, 1.2),
+        ("tiny-cached", "c64", "Headrace, not cached"): (1.0, None),
+        ("tiny-cached", "c64", "ASGI echo"): (0.0, 0.9),
+    }
 
-    assert "1.20 x | holds" in text
-    assert text.count("not measured") == len(protocols.GOALS) - 1
+
+def test_a_rate_that_is_not_kept_up_with_falls_short() -> None:
+    behind = Sample(0, "tiny", "headrace", "rate", 90.0, 1.0, 2.0, 3.0, rate=100.0)
+
+    assert "FALLS SHORT" in goals.as_text(run(behind))

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from bench.cells import CELLS
 from bench.peers.onnx_rows import Settings
-from bench.servers import DOORS, SERVERS, Server, lay_out
+from bench.servers import SERVERS, Server, lay_out
 from bench.work import Work, numbers, sentences
 
 from bench import servers, venvs
 
 PINNED = re.compile(r"^[a-z0-9-]+(\[[a-z]+\])?==[0-9.]+$")
-OTHERS = [server for server in (*SERVERS.values(), *DOORS.values()) if server.venv != "headrace"]
+OTHERS = [server for server in SERVERS.values() if server.venv != "headrace"]
 
 
 def work(folder: Path, *, name: str = "tiny", text: bool = False) -> Work:

@@ -109,6 +109,9 @@ def test_no_number_is_bent_to_fit(dtype: str, value: Any, said: str) -> None:
         ((2,), [1, 2, 3]),
         ((2,), [[1, 2]]),
         ((2, 2), [[1, 2], [3]]),
+        ((2, 2), [[1, 2], 3]),
+        ((2, 1, 2), [[[1, 2]], [[3, 4], [5, 6]]]),
+        ((2, 1, 2), [[[1, 2]], [[3, [4]]]]),
         ((-1,), [[1], [2, 3]]),
         ((-1, -1), [1, [2]]),
         ((2,), {"a": 1, "b": 2}),
@@ -149,6 +152,15 @@ def test_one_long_text_among_many_numbers_costs_no_memory() -> None:
 
     with pytest.raises(InvalidInput):
         to_column(rows, spec("float32"))
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (2, 1, 3), (1, 2, 3, 1)])
+def test_lists_in_lists_become_one_array(shape: tuple[int, ...]) -> None:
+    wanted = np.arange(12, dtype="float32").reshape(2, *shape)
+
+    found = to_column(wanted.tolist(), spec("float32", *shape))
+
+    np.testing.assert_array_equal(found, wanted, strict=True)
 
 
 def test_rows_that_differ_along_a_free_axis_become_a_list_of_arrays() -> None:

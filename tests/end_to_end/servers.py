@@ -41,9 +41,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(workspace: Path, environment: Mapping[str, str] | None = None) -> Iterator[Server]:
-    """A server of *workspace* on a free port, ready; killed at the end unless it was stopped."""
-    port, log = free_port(), workspace / "server.log"
+def serving(workspace: Path, environment: Mapping[str, str] | None = None, port: int | None = None) -> Iterator[Server]:
+    """A server of *workspace* on *port*, or a free one, ready; killed at the end unless it was stopped."""
+    port, log = port or free_port(), workspace / "server.log"
     with log.open("wb") as stream:
         server = Server(port, _started(workspace, port, stream, environment or {}), log)
         try:

@@ -57,10 +57,11 @@ async def ask_until_it_ends(port: int, server: Server) -> Counter[str]:
     return seen
 
 
-async def test_whoever_was_accepted_is_answered_when_the_server_stops(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_whoever_was_accepted_is_answered_when_the_server_stops(tmp_path: Path, workers: int) -> None:
     port = free_port()
 
-    with serving(lay_out(tmp_path, f"{{grpc_port: {port}}}")) as server:
+    with serving(lay_out(tmp_path, f"{{grpc_port: {port}, workers: {workers}}}")) as server:
         seen = await ask_until_it_ends(port, server)
         code = await asyncio.to_thread(server.stop)
 

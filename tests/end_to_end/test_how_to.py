@@ -74,3 +74,25 @@ def test_the_settings_of_the_page_hold(tmp_path: Path, monkeypatch: pytest.Monke
     assert settings.auth is not None and settings.auth.token is not None
     assert settings.auth.token.reveal() == "secret"
     assert "secret" not in repr(settings)
+
+
+def test_the_settings_of_the_page_about_watching_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    main = workspace_of("watch-a-server.md", tmp_path)
+    monkeypatch.setenv("OTLP_KEY", "secret")
+
+    settings, _ = assembly.load_settings(main)
+
+    assert assembly.check(main).mistakes == ()
+    assert settings.telemetry.otlp_endpoint == "http://127.0.0.1:4318"
+    assert settings.telemetry.otlp_headers["x-api-key"].reveal() == "secret" and "secret" not in repr(settings)
+    assert settings.telemetry.price_per_device_s == {"cpu": 0.00002, "cuda": 0.0008}
+    assert (settings.logging.format, settings.logging.requests) == ("json", "errors")
+
+
+def test_the_settings_of_the_page_about_repeating_hold(tmp_path: Path) -> None:
+    main = workspace_of("repeat-requests-safely.md", tmp_path)
+
+    settings, _ = assembly.load_settings(main)
+
+    assert assembly.check(main).mistakes == ()
+    assert settings.state.idempotency_ttl_s == 24 * 3600

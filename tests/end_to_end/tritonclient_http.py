@@ -127,20 +127,27 @@ def refused(client: Any) -> None:
     tensor = given(sync.InferInput, "x_float32", values("float32", (1, 3)), binary=True)
     shared = sync.InferInput("x_float32", [1, 3], "FP32")
     shared.set_shared_memory("region", 12)
-    calls = {
-        "shared memory": lambda: client.infer("every", [shared]),
-        "system_shared_memory": client.get_system_shared_memory_status,
-        "cuda_shared_memory": client.unregister_cuda_shared_memory,
-        "trace": client.get_trace_settings,
-        "logging": client.get_log_settings,
-        "model_configuration": lambda: client.get_model_config("every"),
-        "sequence": lambda: client.infer("every", [tensor], sequence_id=7, sequence_start=True),
-        "'config'": lambda: client.load_model("every", config=json.dumps({})),
-        "unload_dependents": lambda: client.unload_model("every", unload_dependents=True),
-        "no pipeline": lambda: client.infer("nothing", [tensor]),
-        "unknown output": lambda: client.infer("every", [tensor], outputs=[sync.InferRequestedOutput("z")]),
-    }
-    for told, call in calls.items():
+    calls = (
+        ("shared memory is not", lambda: client.infer("every", [shared])),
+        ("system_shared_memory", client.get_system_shared_memory_status),
+        ("system_shared_memory", lambda: client.register_system_shared_memory("region", "/key", 64)),
+        ("system_shared_memory", client.unregister_system_shared_memory),
+        ("cuda_shared_memory", client.get_cuda_shared_memory_status),
+        ("cuda_shared_memory", lambda: client.register_cuda_shared_memory("region", b"handle", 0, 64)),
+        ("cuda_shared_memory", client.unregister_cuda_shared_memory),
+        ("trace", client.get_trace_settings),
+        ("trace", lambda: client.update_trace_settings("every", {"trace_level": ["OFF"]})),
+        ("logging", client.get_log_settings),
+        ("logging", lambda: client.update_log_settings({"log_info": False})),
+        ("model_configuration", lambda: client.get_model_config("every")),
+        ("sequence", lambda: client.infer("every", [tensor], sequence_id=7, sequence_start=True)),
+        ("'config'", lambda: client.load_model("every", config=json.dumps({}))),
+        ("not uploaded", lambda: client.load_model("every", config="{}", files={"file:1/model.onnx": b"x"})),
+        ("unload_dependents", lambda: client.unload_model("every", unload_dependents=True)),
+        ("no pipeline", lambda: client.infer("nothing", [tensor])),
+        ("unknown output", lambda: client.infer("every", [tensor], outputs=[sync.InferRequestedOutput("z")])),
+    )
+    for told, call in calls:
         try:
             call()
         except InferenceServerException as error:
@@ -150,31 +157,47 @@ def refused(client: Any) -> None:
         assert client.is_model_ready("every")
 
 
-async def asynchronous() -> None:
+class Blocking:
+    """The aio client, each of whose calls is waited for: it goes through the same checks as the other one."""
+
+    def __init__(self, runner: asyncio.Runner) -> None:
+        self._runner = runner
+        self._client = runner.run(self._opened())
+
+    async def _opened(self) -> Any:
+        return aio.InferenceServerClient(ADDRESS)
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self._client, name)
+        return lambda *given, **named: self._runner.run(call(*given, **named))
+
+
+async def together() -> None:
+    """Large and many at a time."""
     async with aio.InferenceServerClient(ADDRESS) as client:
-        assert await client.is_server_live() and await client.is_model_ready("every")
-        assert (await client.get_model_metadata("every"))["name"] == "every"
-        assert {one["name"] for one in await client.get_model_repository_index()} >= {"every", "whole"}
-        for name in ("float32", "string", "bool"):
-            array = values(name, (400, 3)) if name != "string" else values(name, (2, 3))
-            answer = await client.infer("every", [given(aio.InferInput, f"x_{name}", array, binary=True)])
-            same(answer.as_numpy(f"x_{name}"), array)
-        arrays = [np.full((1, 3), number, np.float32) for number in range(20)]
+        arrays = [np.full((400, 3), number, np.float32) for number in range(20)]
         asked = [client.infer("every", [given(aio.InferInput, "x_float32", one, binary=True)]) for one in arrays]
         for answer, array in zip(await asyncio.gather(*asked), arrays, strict=True):
             same(answer.as_numpy("x_float32"), array)
 
 
 def main() -> None:
+    checks = (every_dtype, shapes, compressed, classification, administration, scheduling, refused)
     with sync.InferenceServerClient(ADDRESS, concurrency=4) as client:
-        for check in (every_dtype, shapes, compressed, classification, administration, scheduling, refused):
+        for check in checks:
             check(client)
             sys.stdout.write(check.__name__ + "\n")
         tensor = given(sync.InferInput, "x_float32", values("float32", (1, 3)), binary=True)
         pending = [client.async_infer("every", [tensor]) for _ in range(8)]
         for one in pending:
             same(one.get_result().as_numpy("x_float32"), values("float32", (1, 3)))
-    asyncio.run(asynchronous())
+    with asyncio.Runner() as runner:
+        client = Blocking(runner)
+        for check in checks:
+            check(client)
+            sys.stdout.write(check.__name__ + ", aio\n")
+        client.close()
+        runner.run(together())
     sys.stdout.write("asynchronous\n")
 
 

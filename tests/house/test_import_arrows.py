@@ -22,7 +22,9 @@ ALLOWED = [
     ("adapters", "import fastapi"),
     ("infra", "from headrace.domain import thing"),
     ("assembly", "from headrace import adapters, core, domain, infra, services"),
-    ("serving", "from headrace import adapters, assembly, core, domain, infra, services"),
+    ("serving", "from headrace import adapters, assembly, core, domain, infra, place, services, supervising"),
+    ("place", "from headrace import assembly"),
+    ("worker", "from headrace import place, serving"),
     ("__main__", "from headrace import adapters, assembly, serving"),
     ("__init__", "from headrace import assembly"),
 ]
@@ -35,6 +37,8 @@ BARRED = [
     ("adapters", "from headrace.infra import thing"),
     ("adapters", "from headrace.assembly import thing"),
     ("assembly", "from headrace import serving"),
+    ("supervising", "from headrace import serving"),
+    ("serving", "from headrace import worker"),
     ("infra", "from headrace.services import thing"),
     ("infra", "from headrace.adapters import thing"),
     ("core", "import pydantic"),
@@ -66,7 +70,7 @@ def package_with(folder: Path, module: str, line: str) -> Path:
         (package / name).mkdir(parents=True)
         (package / name / "__init__.py").write_text("")
         (package / name / "thing.py").write_text("")
-    for name in ("__init__", "__main__", "assembly", "serving"):
+    for name in ("__init__", "__main__", "assembly", "place", "serving", "supervising", "worker"):
         (package / f"{name}.py").write_text("")
     place = package / module / "thing.py" if module in FOLDERS else package / f"{module}.py"
     place.write_text(line + "\n")

@@ -190,6 +190,34 @@ def test_what_does_nothing_is_a_warning(write: Write) -> None:
     assert "did you mean 'pipelines'?" in found.warnings[1].message
 
 
+TEXTS = "type: onnx\npath: models/texts/model.onnx\n"
+TOKENIZED = "model: texts\npreprocessing:\n  - name: tokenize\n"
+
+
+@pytest.mark.parametrize(
+    ("more", "warned"),
+    [
+        ({}, True),
+        ({"models/texts/tokenizer.json": "{}"}, False),
+        ({"config/pipelines/p.yaml": TOKENIZED + "    params: {tokenizer: own.json}\n", "own.json": "{}"}, False),
+        ({"config/models/texts.yaml": ECHO}, False),
+        ({"steps/own.py": "def tokenize(text: str) -> int: return 1\n"}, False),
+    ],
+    ids=["none", "beside the model", "named", "no folder", "a step of one's own"],
+)
+def test_bytes_that_are_taken_for_tokens_are_a_warning(write: Write, more: dict[str, str], warned: bool) -> None:
+    files = {"config/models/texts.yaml": TEXTS, "config/pipelines/p.yaml": TOKENIZED, "models/texts/model.onnx": ""}
+
+    found = [str(warning) for warning in write({**files, **more}).check().warnings]
+
+    told = (
+        "config/pipelines/p.yaml:3: tokenize takes the bytes of a text for its tokens, for there is no "
+        "tokenizer.json in models/texts; put it there, or name one with params.tokenizer"
+    )
+    assert (told in found) is warned
+    assert any("tokens" in warning for warning in found) is warned
+
+
 def test_pipelines_that_disagree_about_the_batch_axis_are_a_warning(write: Write) -> None:
     found = write(
         {

@@ -276,3 +276,13 @@ async def test_a_closing_engine_starts_no_new_slices_of_a_job(engine: Engine) ->
         await job
     await closing
     assert model.calls == [1]
+
+
+async def test_a_generated_answer_is_measured_as_a_batch_of_one_row(engine: Engine) -> None:
+    await engine.add(pipeline(counting()))
+
+    async with aclosing(engine.generate(DOUBLE, x(1), request())) as rows:
+        assert len([row async for row in rows]) == 3
+
+    assert engine.measures.batch_sizes[DOUBLE, "request"].sum == 1
+    assert engine.measures.phases[DOUBLE, "request", "infer"].sum > 0

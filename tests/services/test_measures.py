@@ -1,8 +1,9 @@
 """Are batches counted apart by their size, and is there an end to how many sizes?"""
 
+from headrace.domain.batch import Batch
 from headrace.domain.registry import PipelineRef
 from headrace.services.context import Timing
-from headrace.services.measures import LARGEST_APART, Measures
+from headrace.services.measures import CONFIDENCES, LARGEST_APART, SECONDS, Histogram, Measures
 
 REF = PipelineRef("double", "1")
 
@@ -16,8 +17,8 @@ def test_phases_add_up_by_the_size_of_the_batch() -> None:
 
     assert {size: seen.count for size, seen in measures.by_size[REF].items()} == {4: 2, 2: 1}
     assert measures.by_size[REF][4].seconds == {"preprocess": 1.0, "infer": 2.0}
-    assert measures.phases[REF, "queue"].sum == 0.375
-    assert measures.phases[REF, "preprocess"].sum == 1.5
+    assert measures.phases[REF, "request", "queue"].sum == 0.375
+    assert measures.phases[REF, "request", "preprocess"].sum == 1.5
 
 
 def test_very_large_batches_stand_in_the_totals_alone() -> None:
@@ -27,7 +28,7 @@ def test_very_large_batches_stand_in_the_totals_alone() -> None:
         measures.batch(REF, Timing(size, 1.0, [("infer", "model", 1.0)]), 0.0)
 
     assert list(measures.by_size[REF]) == [LARGEST_APART]
-    assert measures.phases[REF, "infer"].sum == 50
+    assert measures.phases[REF, "request", "infer"].sum == 50
 
 
 def test_the_last_batch_is_known_by_the_clock_on_the_wall() -> None:
@@ -36,3 +37,37 @@ def test_the_last_batch_is_known_by_the_clock_on_the_wall() -> None:
     measures.batch(REF, Timing(1, 1.0, []), 0.0)
 
     assert measures.last_at[REF] > 1_700_000_000
+
+
+def test_batches_of_different_speeds_are_counted_apart() -> None:
+    measures = Measures()
+
+    measures.batch(REF, Timing(2, 1.0, [("infer", "model", 1.0)]), 0.0)
+    measures.batch(REF, Timing(50, 1.0, [("infer", "model", 3.0)]), 0.0, mode="job")
+
+    assert {mode: seen.sum for (_, mode), seen in measures.batch_sizes.items()} == {"request": 2, "job": 50}
+    assert measures.phases[REF, "request", "infer"].sum == 1.0
+    assert measures.phases[REF, "job", "infer"].sum == 3.0
+
+
+def test_confidence_is_counted_by_row_where_there_is_one() -> None:
+    measures = Measures()
+    sure, unsure = {"class_id": 1, "confidence": 0.96}, {"class_id": 0, "confidence": 0.25}
+
+    measures.batch(REF, Timing(3, 1.0), 0.0, Batch({"prediction": [sure, unsure, sure]}))
+    measures.batch(REF, Timing(2, 1.0), 0.0, Batch({"prediction": ["cat", {"confidence": "high"}]}))
+    measures.batch(REF, Timing(1, 1.0), 0.0, Batch({"y": [1.0]}))
+
+    [seen] = measures.confidences.values()
+    assert seen.sum == 0.96 * 2 + 0.25
+    assert {CONFIDENCES[at]: count for at, count in enumerate(seen.counts) if count} == {0.3: 1, 0.99: 2}
+
+
+def test_many_alike_are_counted_as_many() -> None:
+    one, all_at_once = Histogram(SECONDS), Histogram(SECONDS)
+
+    for _ in range(7):
+        one.observe(0.25)
+    all_at_once.observe(0.25, 7)
+
+    assert (one.counts, one.sum) == (all_at_once.counts, all_at_once.sum)

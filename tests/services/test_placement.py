@@ -73,7 +73,7 @@ def test_whatever_was_observed_every_size_is_positive_and_no_time_negative(
     assert placement.expected_s(rows) >= 0
     assert placement.largest() >= 1
     assert placement.bulk_rows() >= 1
-    assert set(placement.describe()) == {"call_ms", "row_ms", "inline", "largest_batch"}
+    assert set(placement.describe()) == {"call_ms", "row_ms", "runs", "largest_batch", "memory_cap"}
 
 
 def test_a_pipeline_that_was_slowed_down_by_others_finds_back_to_the_loop() -> None:
@@ -100,3 +100,24 @@ def test_one_large_batch_at_a_bad_moment_condemns_nobody() -> None:
     placement = learned((1, 20e-6), (16, 30e-6), (32, 35e-6), (64, 5e-3))
 
     assert placement.inline(64)
+
+
+def test_a_pin_holds_whatever_was_measured() -> None:
+    slow, fast = Placement(pin="inline"), Placement(pin="thread")
+    slow.observe(64, 3.0)
+    fast.observe(64, 1e-6)
+
+    assert slow.inline(1)
+    assert not fast.inline(1)
+    assert (slow.describe()["runs"], fast.describe()["runs"]) == ("inline", "thread")
+    assert slow.largest() < fast.largest(), "a slow batch on the loop should at least be a small one"
+
+
+def test_no_durations_are_told_before_there_is_one() -> None:
+    placement = Placement()
+
+    told = placement.describe()
+    placement.observe(1, 0.002)
+
+    assert (told["call_ms"], told["row_ms"]) == (None, None)
+    assert placement.describe()["row_ms"] == 2.0

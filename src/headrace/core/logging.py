@@ -21,6 +21,8 @@ from headrace.core.masking import masked
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 """The id of the request that is being worked on; `configure` puts it into every line."""
+trace_id: ContextVar[str | None] = ContextVar("trace_id", default=None)
+"""That of its trace, if it is traced; likewise."""
 
 _FIELDS = "headrace_fields"  # where a LogRecord carries the keys of one of our lines
 _OWN_HANDLER = "headrace"
@@ -41,6 +43,9 @@ class LoggingSettings:
     )
     format: Literal["console", "json"] = field(
         default="console", metadata={"doc": "for people, or one JSON object a line"}
+    )
+    requests: Literal["none", "errors", "all"] = field(
+        default="none", metadata={"doc": "a line for every request, for those that fail, or for none"}
     )
 
 
@@ -96,7 +101,7 @@ def _formatter(settings: LoggingSettings, *, colors: bool) -> logging.Formatter:
             structlog.stdlib.add_log_level,
             structlog.stdlib.add_logger_name,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _add_request_id,
+            _add_ids,
         ],
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
@@ -111,9 +116,11 @@ def _from_record(_logger: Any, _method: str, event: EventDict) -> EventDict:
     return {**getattr(event["_record"], _FIELDS, {}), **event}
 
 
-def _add_request_id(_logger: Any, _method: str, event: EventDict) -> EventDict:
+def _add_ids(_logger: Any, _method: str, event: EventDict) -> EventDict:
     if (current := request_id.get()) is not None:
         event.setdefault("request_id", current)
+    if (traced := trace_id.get()) is not None:
+        event.setdefault("trace_id", traced)
     return event
 
 

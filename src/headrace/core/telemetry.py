@@ -1,51 +1,133 @@
-"""How does code say what it counts and times, without knowing who collects it?"""
+"""How does code say what it did for which trace, without knowing who collects that?
+
+A trace is followed through services by the header ``traceparent`` (W3C Trace Context). Numbers are not here: they
+are summed up where they arise and read at a scrape.
+"""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol
+import random
+import re
+from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Final, Literal, NamedTuple, Protocol
+
+Value = str | int | float | bool
+Kind = Literal["server", "consumer", "internal"]
+
+_TRACEPARENT: Final = re.compile(r"(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+_LONGEST: Final = 512
+_SAMPLED: Final = 1
+
+
+class TraceContext(NamedTuple):
+    """One span's place: its trace's number (128 bits), its own (64 bits), and what its callers' tools noted."""
+
+    trace_id: int
+    span_id: int
+    state: str = ""
+
+    @property
+    def traceparent(self) -> str:
+        """The header that makes whoever is called next a part of this trace."""
+        return f"00-{self.trace_id:032x}-{self.span_id:016x}-01"
+
+    def child(self) -> TraceContext:
+        """The place of a span below this one."""
+        return TraceContext(self.trace_id, random.getrandbits(64) or 1, self.state)
+
+
+@dataclass(slots=True)
+class Trace:
+    """A request that is traced: its own span's place, the *parent* that called us, and spans to *link* to."""
+
+    own: TraceContext
+    parent: TraceContext | None = None
+    links: list[TraceContext] = field(default_factory=list)
+
+
+class Span(NamedTuple):
+    """Something that has ended. Times are nanoseconds since the epoch; *error* is the code of what went wrong.
+
+    A tuple, like its place: several are made for every request that is traced.
+    """
+
+    name: str
+    own: TraceContext
+    parent: TraceContext | None
+    kind: Kind
+    started_ns: int
+    ended_ns: int
+    attributes: Mapping[str, Value]
+    links: Sequence[TraceContext] = ()
+    error: str | None = None
 
 
 class Telemetry(Protocol):
-    """Takes numbers and spans; every method is cheap, callable from any thread, and raises nothing.
+    """Takes spans that have ended. It raises nothing, and never waits for anybody."""
 
-    *name* has no prefix and ends in its base unit (``request_seconds``, ``model_memory_bytes``, ``requests_total``).
-    Label values come from small fixed sets, never from a user's input. Cheap is not free: code that runs for every
-    request sums up in plain numbers and reports once per batch, with *value* for many.
-    """
-
-    def count(self, name: str, /, value: float = 1, **labels: str) -> None:
-        """Add *value*, which is not negative, to a total."""
+    @property
+    def share(self) -> float:
+        """How much is traced (0 to 1) of what nobody else has decided about."""
         ...
 
-    def observe(self, name: str, /, value: float, **labels: str) -> None:
-        """Add one *value* to a distribution."""
+    def export(self, span: Span) -> None:
+        """Take *span*, of a trace that was sampled."""
         ...
 
-    def gauge(self, name: str, /, value: float, **labels: str) -> None:
-        """Replace a current value."""
-        ...
-
-    def span(self, name: str, /, **attributes: str | int | float | bool) -> AbstractContextManager[object]:
-        """A piece of work that lasts as long as the context; an exception that leaves it marks it as failed."""
+    def close(self, limit_s: float) -> None:
+        """Send what is left within about *limit_s*; blocks."""
         ...
 
 
 class NullTelemetry:
     """A Telemetry that keeps nothing."""
 
-    def count(self, name: str, /, value: float = 1, **labels: str) -> None:
+    share = 0.0
+
+    def export(self, span: Span) -> None:
         """Nothing."""
 
-    def observe(self, name: str, /, value: float, **labels: str) -> None:
+    def close(self, limit_s: float) -> None:
         """Nothing."""
 
-    def gauge(self, name: str, /, value: float, **labels: str) -> None:
-        """Nothing."""
 
-    def span(self, name: str, /, **attributes: str | int | float | bool) -> AbstractContextManager[object]:
-        """A context that does nothing."""
-        return _NO_SPAN
+def begun(share: float, traceparent: str | None, tracestate: str | None = None) -> Trace | None:
+    """The trace of a request that begins; None if it is not traced.
+
+    Its caller's choice is respected; where there is none, *share* (0 to 1) of all is traced.
+    """
+    if traceparent is not None and (called := parsed(traceparent, tracestate)) is not None:
+        parent, sampled = called
+        return Trace(parent.child(), parent) if sampled else None
+    if random.random() >= share:
+        return None
+    return Trace(TraceContext(random.getrandbits(128) or 1, random.getrandbits(64) or 1))
 
 
-_NO_SPAN: AbstractContextManager[object] = nullcontext()
+def parsed(traceparent: str, tracestate: str | None = None) -> tuple[TraceContext, bool] | None:
+    """Who calls, and whether they trace this; None for what is no ``traceparent``, which counts as if it were absent.
+
+    https://www.w3.org/TR/trace-context/: later versions may append fields, version 00 has none.
+    """
+    match = _TRACEPARENT.fullmatch(traceparent) if len(traceparent) <= _LONGEST else None
+    if match is None or (match[1] == "00" and match[5] is not None):
+        return None
+    trace_id, span_id = int(match[2], 16), int(match[3], 16)
+    if not trace_id or not span_id:
+        return None
+    state = tracestate if tracestate is not None and len(tracestate) <= _LONGEST else ""
+    return TraceContext(trace_id, span_id, state), bool(int(match[4], 16) & _SAMPLED)
+
+
+current: ContextVar[TraceContext | None] = ContextVar("headrace_trace", default=None)
+"""The span of the batch that is awaited now, for models and steps that call other services."""
+
+
+def outgoing() -> dict[str, str]:
+    """The headers that a call to another service carries now: none unless what waits for it is traced."""
+    place = current.get()
+    if place is None:
+        return {}
+    return {"traceparent": place.traceparent, **({"tracestate": place.state} if place.state else {})}

@@ -13,6 +13,7 @@ EngineError
 ├── InvalidConfig         invalid_config        a file under config/ does not hold
 ├── QuotaExceeded         quota_exceeded        a rate limit or a budget is used up          (retryable)
 ├── ModelFailure          model_failure         the model or a step raised, or broke its word
+│   └── ProcessDied       model_failure         the model's own process died with its batch, twice
 ├── Internal              internal              a fault of ours
 ├── DependencyFailure     dependency_failure    a database, broker or remote model failed    (retryable)
 │   └── BreakerOpen       dependency_failure    the same, known without asking               (retryable)
@@ -120,6 +121,10 @@ class ModelFailure(EngineError):
     """A model or a step raised, or returned something other than it promised."""
 
     code = "model_failure"
+
+
+class ProcessDied(ModelFailure):
+    """The process that a model has of its own died with a batch, and so did the one that tried it again."""
 
 
 class Internal(EngineError):

@@ -12,11 +12,13 @@ from headrace.domain.errors import (
     EngineError,
     NotReady,
     Overloaded,
+    ProcessDied,
 )
+from headrace.domain.memory import MemoryCap, out_of_memory
 from headrace.domain.step import as_engine_error
 from headrace.domain.traces import let_go
 
-INDIVISIBLE = (DependencyFailure, DeadlineExceeded, NotReady, Overloaded)
+INDIVISIBLE = (DependencyFailure, DeadlineExceeded, NotReady, Overloaded, ProcessDied)
 """Failures that say nothing about a row: trying again in halves would only repeat them."""
 
 
@@ -25,29 +27,42 @@ def extra_calls(size: int) -> int:
     return floor(2 * log2(size) + 2) if size > 1 else 0
 
 
-def isolate(run: Callable[[Batch], Batch], batch: Batch, what: str, *, pure: bool = False) -> Batch:
+def isolate(
+    run: Callable[[Batch], Batch], batch: Batch, what: str, *, pure: bool = False, cap: MemoryCap | None = None
+) -> Batch:
     """Run *run* on *batch*; when it raises for the whole batch, find the rows that make it raise and drop them.
 
     Finding one bad row among n costs at most 2*log2(n)+2 further calls; when they are used up, the rows not yet
-    cleared fail with the error of their part. Parts that run out of memory are halved as often as it takes. Unless
-    *run* is *pure* it gets copies of the values, so that a half-done attempt leaves no trace, and neither does a
-    step that writes into what the caller sent.
+    cleared fail with the error of their part. Parts that run out of memory are halved as often as it takes, and *cap*
+    learns how many rows fitted; a batch beyond it is run in parts from the start. Unless *run* is *pure* it gets
+    copies of the values, so that a half-done attempt leaves no trace, and neither does a step that writes into what
+    the caller sent.
     """
+    if cap is not None and cap.rows is not None:
+        return _within(cap, run, batch, what, pure)
     try:
         return run(batch if pure else batch.copy())
     except Exception as error:
         failure, memory = as_engine_error(error, what), out_of_memory(error)
         let_go((failure,))  # it stays in this frame, which its trace would hold
     if batch.size == 1 or isinstance(failure, INDIVISIBLE):
+        if memory and cap is not None:
+            cap.ran_out(1, 1, 0)
         return batch.without(dict.fromkeys(range(batch.size), failure))
     search = _Search(run, what, extra_calls(batch.size), pure)
     search.halve(batch, 0, batch.size, failure, memory)
+    search.tell(cap)
     return search.merged(batch)
 
 
-def out_of_memory(error: BaseException) -> bool:
-    """Whether a smaller batch may work where this one did not: Python's MemoryError, or a framework's own."""
-    return isinstance(error, MemoryError) or type(error).__name__ in ("OutOfMemoryError", "ResourceExhaustedError")
+def _within(cap: MemoryCap, run: Callable[[Batch], Batch], batch: Batch, what: str, pure: bool) -> Batch:
+    """The same in parts of as many rows as are known to fit."""
+    rows = cap.rows or batch.size
+    search = _Search(run, what, extra_calls(batch.size), pure)
+    for start in range(0, batch.size, rows):
+        search.part(batch, start, min(start + rows, batch.size))
+    search.tell(cap)
+    return search.merged(batch)
 
 
 class _Search:
@@ -58,11 +73,16 @@ class _Search:
         self._what = what
         self._calls = calls
         self._pure = pure
+        self._short: list[int] = []
+        """How many rows each call had that ran out of memory."""
+        self._fitted = 0
         self._done: list[tuple[int, Batch]] = []
         self._errors: dict[int, EngineError] = {}
 
     def halve(self, batch: Batch, start: int, stop: int, failure: EngineError, memory: bool) -> None:
         """Try both halves of a part that failed; halves of one that was too large cost nothing of the budget."""
+        if memory:
+            self._short.append(stop - start)
         half = start + (stop - start) // 2
         for first, last in ((start, half), (half, stop)):
             if self._calls == 0 and not memory:
@@ -70,20 +90,31 @@ class _Search:
                 self._errors.update(dict.fromkeys(range(first, last), failure))
                 continue
             self._calls -= not memory
-            self._try_part(batch, first, last)
+            self.part(batch, first, last)
 
-    def _try_part(self, batch: Batch, start: int, stop: int) -> None:
+    def part(self, batch: Batch, start: int, stop: int) -> None:
+        """Try the rows from *start* to *stop*, and halves of them when they fail."""
         part = batch.take(start, stop)
         try:
             self._done.append((start, self._run(part if self._pure else part.copy())))
+            self._fitted = max(self._fitted, stop - start)
             return
         except Exception as error:
             failure, memory = as_engine_error(error, self._what), out_of_memory(error)
             let_go((failure,))
         if stop - start == 1 or isinstance(failure, INDIVISIBLE):
+            if memory:
+                self._short.append(stop - start)
             self._errors.update(dict.fromkeys(range(start, stop), failure))
             return
         self.halve(batch, start, stop, failure, memory)
+
+    def tell(self, cap: MemoryCap | None) -> None:
+        """Let *cap* know what fitted and what did not."""
+        if cap is not None and self._short:
+            cap.ran_out(len(self._short), min(self._short), self._fitted)
+        elif cap is not None and cap.rows is not None:
+            cap.fits(self._fitted)
 
     def merged(self, batch: Batch) -> Batch:
         """The surviving rows of *batch* in order, with the columns that their parts came back with."""

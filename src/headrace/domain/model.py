@@ -21,6 +21,16 @@ class ModelAdapter(ABC):
     pure: ClassVar[bool] = False
     """Whether `predict` leaves its inputs as they were; if not, it gets copies where a retry might follow."""
 
+    device: str = "cpu"
+    """Where it runs, once it is loaded: ``cpu``, ``cuda``, ``cuda:1`` ..; what a second costs there may differ."""
+
+    loaded_bytes: int = 0
+    """How much more memory this process took when it had loaded the model; set by whoever calls `load`."""
+
+    own_processes: int = 0
+    """How many processes of its own the model has; with any, `predict` waits for one of them and must not be called
+    on the event loop."""
+
     @abstractmethod
     def load(self, model_path: str, config: Mapping[str, Any]) -> None:
         """Bring the artefact at *model_path* into memory.
@@ -49,6 +59,14 @@ class ModelAdapter(ABC):
     def close(self) -> None:
         """Give back what `load` took. Called once, after the last `predict`."""
 
+    def memory_bytes(self) -> int:
+        """Bytes of memory that it takes, as far as that can be told."""
+        return self.loaded_bytes
+
+    def restarts(self) -> Mapping[str, int]:
+        """How often a process of its own had to be started again, by the kind of its cause."""
+        return {}
+
     def describe(self) -> Mapping[str, Any]:
         """Facts worth showing beside the model (platform, providers, warnings), as JSON-compatible data."""
         return {}
@@ -56,6 +74,8 @@ class ModelAdapter(ABC):
 
 class RemoteModel(ABC):
     """The same for a model that lives elsewhere: `predict` is awaited on the loop and knows its deadline."""
+
+    device: str = "remote"
 
     @abstractmethod
     def load(self, model_path: str, config: Mapping[str, Any]) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from headrace.domain.batch import Batch, extent, join_columns
 from headrace.domain.coerce import MISFITS, coerce
 from headrace.domain.errors import ModelFailure
-from headrace.domain.model import Model, ModelAdapter, RemoteModel
+from headrace.domain.model import Model, RemoteModel
+from headrace.domain.padding import Padding, Part
 from headrace.domain.step import Context, Specs, Step
 from headrace.domain.tensors import Column, TensorSpec, to_column
 
@@ -29,22 +30,23 @@ def fixed_batch(specs: Specs) -> int | None:
     return max(sizes) if sizes else None
 
 
-def model_step(model: Model, *, batched: bool) -> Step:
-    """The model as a step of its pipeline."""
+def model_step(model: Model, *, batched: bool, padding: Padding | None = None) -> Step:
+    """The model as a step of its pipeline; rows that differ in length are filled up as *padding* says."""
     inputs, outputs = model.get_input_spec(), model.get_output_spec()
     wanted = row_specs(inputs, batched=batched)
     after = _after(row_specs(outputs, batched=batched))
     if isinstance(model, RemoteModel):
-        return _remote(model, wanted, outputs, after)
+        return _remote(model, wanted, outputs, after, padding)
+    predict = model.predict if padding is None else _filled_up(model.predict, padding, outputs)
     size = fixed_batch(inputs) if batched else None
 
     def whole(batch: Batch, context: Context) -> Batch:
         left, given = _arguments(batch, wanted)
-        return accept(left, model.predict(given), outputs) if left.size else left
+        return accept(left, predict(given), outputs) if left.size else left
 
     def in_parts(batch: Batch, context: Context) -> Batch:
         left, given = _arguments(batch, wanted)
-        parts = [_padded(model, given, start, size or 1, outputs) for start in range(0, left.size, size or 1)]
+        parts = [_padded(predict, given, start, size or 1, outputs) for start in range(0, left.size, size or 1)]
         return accept(left, _joined(parts, outputs), outputs) if parts else left
 
     def single(batch: Batch, context: Context) -> Batch:
@@ -59,6 +61,7 @@ def model_step(model: Model, *, batched: bool) -> Step:
 
 
 After = Callable[[Specs], dict[str, TensorSpec]]
+Predict = Callable[[Mapping[str, Column]], Mapping[str, Column]]
 
 
 def _after(added: Specs) -> After:
@@ -85,22 +88,41 @@ def _joined(parts: Sequence[Mapping[str, Column]], names: Iterable[str]) -> dict
     return {name: join_columns([part[name] for part in parts]) for name in names}
 
 
-def _padded(
-    model: ModelAdapter, given: Mapping[str, Column], start: int, size: int, promised: Specs
-) -> dict[str, Column]:
+def _padded(predict: Predict, given: Mapping[str, Column], start: int, size: int, promised: Specs) -> dict[str, Column]:
     """One call of a model whose batch axis is fixed at *size*; a short last part repeats its last row."""
     part = {name: column[start : start + size] for name, column in given.items()}
     short = size - len(next(iter(part.values())))
     if short:
         part = {name: join_columns([column, *([column[-1:]] * short)]) for name, column in part.items()}
-    answer = accept(Batch(part, size), model.predict(part), promised).columns
+    answer = accept(Batch(part, size), predict(part), promised).columns
     return {name: answer[name][: size - short] for name in promised}
 
 
-def _remote(model: RemoteModel, wanted: Specs, outputs: Specs, after: After) -> Step:
+def _filled_up(predict: Predict, padding: Padding, promised: Specs) -> Predict:
+    """*predict* for rows of differing lengths: a call for each part of them, and the answers cut back."""
+
+    def call(given: Mapping[str, Column]) -> Mapping[str, Column]:
+        answers = [(part, _kept(part, predict(part.columns), promised)) for part in padding.parts(given)]
+        return padding.joined(answers, promised)
+
+    return call
+
+
+def _kept(part: Part, returned: Mapping[str, Column], promised: Specs) -> Mapping[str, Column]:
+    return accept(Batch(part.columns, len(part.rows)), returned, promised).columns
+
+
+def _remote(model: RemoteModel, wanted: Specs, outputs: Specs, after: After, padding: Padding | None) -> Step:
+    async def predict(given: Mapping[str, Column], deadline: float | None) -> Mapping[str, Column]:
+        if padding is None:
+            return await model.predict(given, deadline)
+        parts = padding.parts(given)
+        answers = [(part, _kept(part, await model.predict(part.columns, deadline), outputs)) for part in parts]
+        return padding.joined(answers, outputs)
+
     async def wait(batch: Batch, context: Context) -> Batch:
         left, given = _arguments(batch, wanted)
-        return accept(left, await model.predict(given, context.deadline), outputs) if left.size else left
+        return accept(left, await predict(given, context.deadline), outputs) if left.size else left
 
     return Step("model", wait, wanted, after, waits=True, pure=True)
 

@@ -53,14 +53,40 @@ class Workspace(Protocol):
         """A value that changes when one of the files does."""
 
 
+@dataclass(frozen=True, slots=True)
+class CacheLevel:
+    """How one place where answers are kept is doing, for whoever scrapes.
+
+    *used_bytes* is what it holds, where that is known here; *failures* counts calls that it did not answer.
+    """
+
+    name: str
+    up: bool = True
+    used_bytes: int | None = None
+    failures: int = 0
+
+
 class Cache(Protocol):
-    """Values by key, each for a while. A cache that fails answers as an empty one: slower, never wrong."""
+    """Answers by key, each for a while: named columns of one row, which nobody changes any more.
 
-    async def get(self, key: bytes) -> bytes | None:
-        """The value of *key*, or None."""
+    A cache that fails answers as an empty one: slower, never wrong, and never with an error.
+    """
 
-    async def set(self, key: bytes, value: bytes, ttl_s: float) -> None:
-        """Keep *value* for *ttl_s* seconds."""
+    @property
+    def waits(self) -> bool:
+        """Whether `get` may find what `at_hand` does not, in a place that takes a while to ask."""
+
+    def at_hand(self, key: bytes) -> Mapping[str, Column] | None:
+        """The answer of *key* if it is kept in this process; takes no time worth speaking of."""
+
+    async def get(self, keys: Sequence[bytes]) -> Sequence[Mapping[str, Column] | None]:
+        """The answer of each of *keys*, or None."""
+
+    async def set(self, answers: Mapping[bytes, Mapping[str, Column]], ttl_s: float) -> None:
+        """Keep *answers* for *ttl_s* seconds; one that cannot be kept is left out. Returns when that is done."""
+
+    def levels(self) -> Sequence[CacheLevel]:
+        """The places where answers are kept, the nearest first."""
 
     async def close(self) -> None:
         """Let go of connections."""
@@ -225,3 +251,73 @@ class Tables(Protocol):
 
     def same(self, one: str, other: str) -> bool:
         """Whether two places are one and the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetRoute:
+    """A route that was set at run time: when, in seconds since the epoch, and by whom."""
+
+    spec: RouteSpec
+    changed_at: float
+    changed_by: str
+
+
+class RouteStore(Protocol):
+    """Routes that were set at run time. Raises DependencyFailure when they cannot be read or written."""
+
+    async def all(self) -> Mapping[str, SetRoute]:
+        """Every one, by the name of its pipeline."""
+
+    async def set(self, spec: RouteSpec, by: str) -> SetRoute:
+        """Keep *spec* in the place of what was set before."""
+
+    async def reset(self, name: str, by: str) -> bool:
+        """Forget the route of *name*; returns whether there was one."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptAnswer:
+    """What was answered: without a *body*, it was answered and could not be kept."""
+
+    status: int
+    headers: Sequence[tuple[str, str]]
+    body: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """Nobody has answered under this key: whoever claimed it should."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnderWay:
+    """Somebody else is answering a request whose content has this *fingerprint*."""
+
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A request whose content has this *fingerprint* was answered."""
+
+    fingerprint: str
+    answer: KeptAnswer
+
+
+class AnswerStore(Protocol):
+    """Answers by idempotency key, and claims of those who are about to answer.
+
+    Raises DependencyFailure when it cannot be read or written. An *owner* is a text that nobody else uses.
+    """
+
+    async def claim(self, key: str, fingerprint: str, owner: str, lease_s: float) -> Claimed | UnderWay | Answered:
+        """Claim *key* for *lease_s* seconds, unless somebody else has."""
+
+    async def renew(self, key: str, owner: str, lease_s: float) -> bool:
+        """Hold the claim for *lease_s* seconds from now; False if somebody else has it by now."""
+
+    async def keep(self, key: str, owner: str, answer: KeptAnswer, ttl_s: float) -> bool:
+        """Put *answer* in the place of the claim; False if somebody else has it by now."""
+
+    async def release(self, key: str, owner: str) -> None:
+        """Give the claim up, if it is still held."""

@@ -27,7 +27,7 @@ class Versions(Protocol):
         """All names."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for every request, and that would take twice as long
 class Asked:
     """What a request says about the pipeline it wants."""
 
@@ -59,14 +59,24 @@ class Router:
     ) -> None:
         """*aliases* map other names of a pipeline (its file's stem) to its own; *chance* draws from [0, 1)."""
         self._versions = versions
-        self._routes = {route.name: route for route in routes}
-        self._names = dict(aliases or {})
         self._chance = chance
+        self._overriding: Mapping[str, RouteSpec] = {}
+        self.replace(routes, aliases or {})
 
     def replace(self, routes: Iterable[RouteSpec], aliases: Mapping[str, str]) -> None:
-        """Take another set of routes, all at once."""
-        self._routes = {route.name: route for route in routes}
+        """Take another set of declared routes, all at once."""
+        self._declared = {route.name: route for route in routes}
+        self._routes = {**self._declared, **self._overriding}
         self._names = dict(aliases)
+
+    def override(self, routes: Iterable[RouteSpec]) -> None:
+        """From now on let *routes*, and no others, count in the place of the declared ones of their names."""
+        self._overriding = {route.name: route for route in routes}
+        self._routes = {**self._declared, **self._overriding}
+
+    def declared(self) -> list[RouteSpec]:
+        """The routes that files declare."""
+        return list(self._declared.values())
 
     def route(self, name: str) -> RouteSpec | None:
         """The route of *name*, if one was written."""

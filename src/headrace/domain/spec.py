@@ -9,6 +9,7 @@ from typing import Any, Literal
 from headrace.domain.tensors import TensorSpec
 
 Auto = Literal["auto"]
+Placing = Literal["auto", "inline", "thread"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,15 @@ class ColumnSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class ProcessSpec:
+    """``process:``: what a model with `isolation: process` may take."""
+
+    load_timeout_s: float = field(default=120.0, metadata={"doc": "loading for longer ends it"})
+    predict_timeout_s: float = field(default=60.0, metadata={"doc": "a batch that takes longer ends it"})
+    memory_limit_mb: int | None = field(default=None, metadata={"doc": "more resident memory than this ends it"})
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
     """config/models/<name>.yaml: an artefact and how it is loaded."""
 
@@ -42,6 +52,7 @@ class ModelSpec:
     threads: int | Auto = field(default="auto", metadata={"doc": "threads inside one call"})
     instances: int | Auto = field(default="auto", metadata={"doc": "how many batches run at the same time"})
     isolation: Literal["thread", "process"] = field(default="thread", metadata={"doc": "where `predict` runs"})
+    process: ProcessSpec = field(default=ProcessSpec(), metadata={"doc": "limits of `isolation: process`"})
     trust: bool = field(default=False, metadata={"doc": "allow formats that can run code when they are read"})
     input_spec: tuple[ColumnSpec, ...] | None = field(default=None, metadata={"doc": "when the artefact does not say"})
     output_spec: tuple[ColumnSpec, ...] | None = field(default=None, metadata={"doc": "when the artefact does not say"})
@@ -78,6 +89,27 @@ class Batching:
     max_size: int | Auto = field(default="auto", metadata={"doc": "rows in one batch at most"})
     max_wait_ms: float = field(default=0.0, metadata={"doc": "wait this long for company, from the oldest request on"})
     max_queue: int = field(default=1024, metadata={"doc": "requests waiting at most; more are refused at once"})
+    objective_ms: float | None = field(
+        default=None, metadata={"doc": "from queue to answer: no wait and no batch is longer than leaves room for it"}
+    )
+    cost: str | None = field(
+        default=None,
+        metadata={"doc": "an input: its number, or the length of its text or list, is what a request costs"},
+    )
+    max_cost: float | None = field(default=None, metadata={"doc": "the cost of one batch at most; wants `cost`"})
+    pad: Mapping[str, float] = field(
+        default_factory=dict, metadata={"doc": "inputs of the model whose rows are filled up, and with what"}
+    )
+    buckets: tuple[int, ...] = field(
+        default=(), metadata={"doc": "lengths to fill up to; the longest row of the batch when absent"}
+    )
+    max_waste: float = field(
+        default=0.25, metadata={"doc": "the share of a batch that may be filling for the sake of company"}
+    )
+    unpad: Mapping[str, str] | Auto = field(
+        default="auto",
+        metadata={"doc": "outputs that are cut back, to the input each follows; auto: those with a free axis"},
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +132,9 @@ class PipelineSpec:
     outputs: tuple[str, ...] | None = field(
         default=None,
         metadata={"doc": "columns of the answer; the model's and those that postprocessing adds"},
+    )
+    placement: Placing = field(
+        default="auto", metadata={"doc": "where its batches run: as measured, on the loop (inline), or in threads"}
     )
     batching: Batching | Literal[False] = field(default=Batching(), metadata={"doc": "false: no batch axis"})
     cache: CacheSpec | None = field(default=None, metadata={"doc": "absent: answers are not kept"})

@@ -34,7 +34,7 @@ class Context:
     *options* steer the engine and the steps; requests with different options never share a batch. *values* are
     batch-wide (statistics); what belongs to a row is a column. *deadline* is in seconds of the monotonic clock.
     *map* applies a function to many rows, in parallel threads where the executor offers them. *timings* collect
-    (phase, step, seconds) as the pipeline runs.
+    (phase, step, seconds) as the pipeline runs; *tokens* are those of each row, where the model reads any.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -42,6 +42,7 @@ class Context:
     deadline: float | None = None
     map: Map = in_turn
     timings: list[tuple[str, str, float]] = field(default_factory=list)
+    tokens: Sequence[int] | None = None
 
     def late(self) -> bool:
         """Whether the deadline has passed."""

@@ -29,6 +29,7 @@ class WorkspaceFiles(Workspace):
         default_adapter: str = "onnx",
         default_pipeline: str | None = None,
         main_file: str | Path = "config/main.yaml",
+        workers: int = 1,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         """Look at nothing yet. Relative paths start at *root*.
@@ -44,6 +45,7 @@ class WorkspaceFiles(Workspace):
             default_adapter,
             default_pipeline,
             root / main_file,
+            workers,
         )
         self._environment = environment
         self._steps = StepLookup(root)

@@ -1,28 +1,64 @@
-"""Keeps answers of equal inputs: row by row, under a key that changes with everything the answer depends on."""
+"""Keeps answers of equal inputs, row by row, and asks a model once for equal rows that come at the same time."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import Context
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
+from weakref import WeakKeyDictionary
 
-import msgspec
-import numpy as np
-
-from headrace.domain.batch import Batch, Row, pick_rows
-from headrace.domain.coerce import coerce
+from headrace.domain.batch import join_columns, pick_rows
 from headrace.domain.errors import EngineError, Internal
 from headrace.domain.isolation import INDIVISIBLE
 from headrace.domain.pipeline import Pipeline
-from headrace.domain.ports import Cache
+from headrace.domain.ports import Cache, CacheLevel
 from headrace.domain.registry import PipelineRef
-from headrace.domain.step import as_column
 from headrace.domain.tensors import Column
 from headrace.services.context import Inputs, RequestContext, Result, Timing
-from headrace.services.measures import Measures
+from headrace.services.measures import Lookups, Measures
+from headrace.services.row_keys import Keys, RowKeys
 
 Infer = Callable[[PipelineRef, Inputs, RequestContext], Awaitable[Result]]
+OneRow = Mapping[str, Column]
+"""The columns of an answer to one row."""
+Coming = asyncio.Future[OneRow | EngineError]
+"""An answer to one row that is under way."""
+
+_FIRST: Final = range(1)
+_ONE: Final = Timing(batch_size=1)
+
+
+class _Known(NamedTuple):
+    """What is remembered of a pipeline: how its rows get keys, and how many were found."""
+
+    keys: RowKeys
+    lookups: Lookups
+
+
+@dataclass(slots=True)
+class _Question:
+    """A request that is not answered at once: *found* is what is known of each of its rows so far."""
+
+    pipeline: Pipeline
+    inputs: Inputs
+    request: RequestContext
+    infer: Infer
+    keys: Keys
+    found: list[OneRow | EngineError | None]
+
+    def unknown(self, rows: Sequence[int]) -> list[int]:
+        """Which of *rows* have nothing yet."""
+        return [row for row in rows if self.found[row] is None]
+
+    async def asked(self, rows: list[int]) -> Result:
+        """The answer to *rows* alone."""
+        inputs = self.inputs
+        if len(rows) < inputs.rows:
+            inputs = Inputs({name: pick_rows(column, rows) for name, column in inputs.columns.items()}, len(rows))
+        return await self.infer(self.pipeline.ref, inputs, self.request)
 
 
 class Answers:
@@ -31,173 +67,157 @@ class Answers:
     def __init__(self, cache: Cache, measures: Measures | None = None) -> None:
         self._cache = cache
         self._measures = measures or Measures()
-        self._under_way: dict[bytes, asyncio.Future[Row | EngineError]] = {}
+        self._known: WeakKeyDictionary[Pipeline, _Known] = WeakKeyDictionary()
+        self._under_way: dict[bytes, Coming] = {}
+        self._writing: set[asyncio.Task[None]] = set()
 
     async def infer(self, pipeline: Pipeline, inputs: Inputs, request: RequestContext, infer: Infer) -> Result:
         """The answer from what is kept, from an equal request under way, or from *infer* for the rows left."""
+        known = self._known.get(pipeline) or self._remembered(pipeline)
         if request.fresh:
-            self._measures.cached(pipeline.ref, "bypass")
+            known.lookups.bypass += inputs.rows
             return await infer(pipeline.ref, inputs, request)
-        keys = row_keys(pipeline, inputs, request.options)
-        rows: list[Row | EngineError | None] = [await self._kept(key) for key in keys]
-        under_way = self._under_way
-        waiting = {n: under_way[key] for n, key in enumerate(keys) if rows[n] is None and key and key in under_way}
-        missing = [n for n, row in enumerate(rows) if row is None and n not in waiting]
-        for state, count in (("hit", len(keys) - len(missing)), ("miss", len(missing))):
-            for _ in range(count):
-                self._measures.cached(pipeline.ref, state)
+        keys = known.keys.of(inputs, request.options)
+        if len(keys) == 1 and keys[0] is not None and (kept := self._cache.at_hand(keys[0])) is not None:
+            known.lookups.hit += 1
+            return Result(pipeline.ref, kept, _FIRST, _ONE, cached=True, digest=pipeline.digest)
+        if request.deadline is None:
+            request = replace(request, deadline=time.monotonic() + pipeline.spec.timeout_s)
+        found: list[OneRow | EngineError | None] = [
+            None if key is None or len(keys) == 1 else self._cache.at_hand(key) for key in keys
+        ]
+        return await self._answer(_Question(pipeline, inputs, request, infer, keys, found), known.lookups)
+
+    def levels(self) -> Sequence[CacheLevel]:
+        """The places where answers are kept, the nearest first."""
+        return self._cache.levels()
+
+    async def close(self) -> None:
+        """Finish what is being written, and let go of the cache."""
+        if self._writing:
+            await asyncio.wait(self._writing)
+        await self._cache.close()
+
+    def _remembered(self, pipeline: Pipeline) -> _Known:
+        known = self._known[pipeline] = _Known(RowKeys(pipeline), self._measures.lookups(pipeline.ref))
+        return known
+
+    async def _answer(self, question: _Question, lookups: Lookups) -> Result:
+        """Ask for the rows that nobody else asks for, and wait for those that somebody does."""
+        rows = question.unknown(range(len(question.keys)))
+        own, waiting = self._claimed(question, rows)
         fresh: Result | None = None
-        if missing:
-            fresh = await self._infer_missing(pipeline, inputs, request, infer, keys, missing, rows)
-        for n, future in waiting.items():
-            rows[n] = await self._joined(future, pipeline, inputs, request, infer, n)
-        if fresh is not None and len(missing) == len(rows):
-            return fresh
-        return _result(pipeline, rows, fresh)
-
-    async def _kept(self, key: bytes | None) -> Row | None:
-        stored = None if key is None else await self._cache.get(key)
+        missing: list[int] = []
         try:
-            return None if stored is None else decode_row(stored)
-        except (msgspec.MsgspecError, TypeError, ValueError):  # kept by another version
-            return None
-
-    async def _infer_missing(
-        self,
-        pipeline: Pipeline,
-        inputs: Inputs,
-        request: RequestContext,
-        infer: Infer,
-        keys: list[bytes | None],
-        missing: list[int],
-        rows: list[Row | EngineError | None],
-    ) -> Result:
-        loop = asyncio.get_running_loop()
-        futures: dict[int, asyncio.Future[Row | EngineError]] = {}
-        for n in missing:
-            key = keys[n]
-            if key is not None and key not in self._under_way:
-                futures[n] = self._under_way[key] = loop.create_future()
-        asked = inputs if len(missing) == inputs.rows else _picked(inputs, missing)
-        try:
-            result = await infer(pipeline.ref, asked, request)
-            for n, outcome in zip(missing, result.outcomes(), strict=True):
-                rows[n] = outcome
-                if n in futures:
-                    futures[n].set_result(outcome)
-                # A swap meanwhile: the answer is another pipeline's, and the key this one's.
-                if result.digest == pipeline.digest:
-                    await self._keep(pipeline, keys[n], outcome)
+            if self._cache.waits and own:
+                await self._look_further(question, own)
+            missing = [row for row in question.unknown(rows) if row not in waiting]
+            lookups.hit += len(question.keys) - len(missing)
+            lookups.miss += len(missing)
+            if missing:
+                fresh = await question.asked(missing)
+                await self._keep(question, missing, fresh, own)
         finally:
             # Only now, so that nobody finds an answer neither under way nor kept. Whoever joined one that did not
             # come asks again for itself: this caller's deadline or departure is not theirs.
-            for n, future in futures.items():
+            for key, future in own.items():
                 future.cancel()
-                self._under_way.pop(keys[n] or b"", None)
-        return result
+                del self._under_way[key]
+        for row, future in waiting.items():
+            question.found[row] = await _joined(future, question, row)
+        return fresh if fresh is not None and len(missing) == len(question.keys) else _result(question, fresh)
 
-    async def _keep(self, pipeline: Pipeline, key: bytes | None, outcome: Row | EngineError) -> None:
-        if key is None or pipeline.spec.cache is None or isinstance(outcome, EngineError):
-            return
-        if (stored := encode_row(outcome)) is not None:
-            await self._cache.set(key, stored, pipeline.spec.cache.ttl_s)
+    def _claimed(self, question: _Question, rows: Sequence[int]) -> tuple[dict[bytes, Coming], dict[int, Coming]]:
+        """The answers that this request now owes to whoever asks the same, and those under way for its other rows."""
+        own: dict[bytes, Coming] = {}
+        waiting: dict[int, Coming] = {}
+        for row in rows:
+            key = question.keys[row]
+            if key is not None and key in self._under_way:
+                waiting[row] = self._under_way[key]
+            elif key is not None:
+                own[key] = self._under_way[key] = asyncio.get_running_loop().create_future()
+        return own, waiting
 
-    async def _joined(
+    async def _look_further(self, question: _Question, own: Mapping[bytes, Coming]) -> None:
+        """Take what a cache that is not at hand knows of the *own* keys, if it is an answer of this pipeline's."""
+        names = question.pipeline.outputs.keys()
+        for key, kept in zip(own, await self._cache.get(list(own)), strict=True):
+            if kept is not None and kept.keys() == names:
+                own[key].set_result(kept)
+                question.found[question.keys.index(key)] = kept
+
+    async def _keep(
         self,
-        future: asyncio.Future[Row | EngineError],
-        pipeline: Pipeline,
-        inputs: Inputs,
-        request: RequestContext,
-        infer: Infer,
-        row: int,
-    ) -> Row | EngineError:
-        """The answer of an equal request under way; if that one was abandoned or came too late, one of our own."""
-        await asyncio.wait([future], timeout=request.remaining_s())
-        if future.done() and not future.cancelled() and not isinstance(future.result(), INDIVISIBLE):
-            return future.result()
-        return (await infer(pipeline.ref, _picked(inputs, [row]), request)).outcomes()[0]
+        question: _Question,
+        rows: Sequence[int],
+        fresh: Result,
+        own: dict[bytes, Coming],
+    ) -> None:
+        """Give the answers to whoever waits for them and to the cache."""
+        answers: dict[bytes, OneRow] = {}
+        for row, pick in zip(rows, fresh.picks, strict=True):
+            key = question.keys[row]
+            outcome: OneRow | EngineError = pick if isinstance(pick, EngineError) else _row(fresh.columns, pick)
+            question.found[row] = outcome
+            if key is None:
+                continue
+            if not own[key].done():
+                own[key].set_result(outcome)
+            # A swap meanwhile: the answer is another pipeline's, and the key this one's.
+            if not isinstance(outcome, EngineError) and fresh.digest == question.pipeline.digest:
+                answers[key] = outcome
+        if not answers or question.pipeline.spec.cache is None:
+            return
+        written = self._cache.set(answers, question.pipeline.spec.cache.ttl_s)
+        if not self._cache.waits:
+            await written
+            return
+        # Nobody waits for a write. Until it is done, the answer is found where it was when it was under way.
+        future_of = {key: own.pop(key) for key in answers}
+        task = asyncio.get_running_loop().create_task(self._write(written, future_of), context=Context())
+        self._writing.add(task)
+        task.add_done_callback(self._writing.discard)
+
+    async def _write(self, written: Awaitable[None], keys: Mapping[bytes, object]) -> None:
+        try:
+            await written
+        finally:
+            for key in keys:
+                del self._under_way[key]
 
 
-def _picked(inputs: Inputs, rows: list[int]) -> Inputs:
-    return Inputs({name: pick_rows(column, rows) for name, column in inputs.columns.items()}, len(rows))
+async def _joined(future: Coming, question: _Question, row: int) -> OneRow | EngineError:
+    """The answer of an equal row under way; if that one was abandoned or came too late, one of our own."""
+    if not future.done():
+        await asyncio.wait([future], timeout=question.request.remaining_s())
+    if future.done() and not future.cancelled() and not isinstance(future.result(), INDIVISIBLE):
+        return future.result()
+    own = await question.asked([row])
+    pick = own.picks[0]
+    return pick if isinstance(pick, EngineError) else _row(own.columns, pick)
 
 
-def _result(pipeline: Pipeline, rows: list[Row | EngineError | None], fresh: Result | None) -> Result:
+def _row(columns: Mapping[str, Column], row: int) -> OneRow:
+    return {name: column[row : row + 1] for name, column in columns.items()}
+
+
+def _result(question: _Question, fresh: Result | None) -> Result:
     """One result of rows that come from several places."""
-    columns: dict[str, list[Any]] = {name: [] for name in pipeline.outputs}
+    pipeline = question.pipeline
+    rows: list[OneRow] = []
     picks: list[int | EngineError] = []
-    for row in rows:
+    for row in question.found:
         if isinstance(row, EngineError) or row is None:
             picks.append(row or Internal("the row was lost"))
             continue
-        picks.append(len(columns[next(iter(columns))]) if columns else 0)
-        for name, values in columns.items():
-            values.append(row[name])
-    whole: Mapping[str, Column] = {name: as_column(values) for name, values in columns.items()}
-    timing = fresh.timing if fresh else Timing(batch_size=len(rows))
-    ready = range(len(rows)) if all(isinstance(pick, int) for pick in picks) else picks
-    return Result(pipeline.ref, whole, ready, timing, fresh.queue_s if fresh else 0.0, cached=fresh is None)
-
-
-def row_keys(pipeline: Pipeline, inputs: Inputs, options: Mapping[str, Any]) -> list[bytes | None]:
-    """A 256-bit digest for each row over pipeline, version, model digest, options and the row's inputs.
-
-    Inputs count as the model gets them, so that it does not matter how a number was written. A row without a key
-    (it does not fit, or holds an object that bytes cannot stand for) is answered without the cache.
-    """
-    keys: list[bytes | None] = [None] * inputs.rows
-    start = hashlib.blake2b(repr((pipeline.ref.name, pipeline.ref.version, pipeline.digest)).encode(), digest_size=32)
-    if (encoded := _encoded(options)) is None:
-        return keys
-    start.update(encoded)
-    taken = coerce(Batch(inputs.columns, inputs.rows), pipeline.inputs)
-    names = sorted(taken.columns)
-    for row, position in enumerate(taken.positions or range(taken.size)):
-        parts = _encoded([(name, taken.columns[name][row]) for name in names])
-        if parts is not None:
-            digest = start.copy()
-            digest.update(parts)
-            keys[position] = digest.digest()
-    return keys
-
-
-def _encoded(value: Any) -> bytes | None:
-    try:
-        return _encoder.encode(value)
-    except (NotImplementedError, TypeError, ValueError, OverflowError, RecursionError):
-        return None
-
-
-_ARRAY = 1
-
-
-def _to_msgpack(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        value = np.asarray(value)
-    if isinstance(value, np.ndarray) and value.dtype != object:
-        inner = _encoder.encode((value.dtype.str, value.shape, value.tobytes()))
-        return msgspec.msgpack.Ext(_ARRAY, inner)
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    raise NotImplementedError(f"a {type(value).__name__} cannot be kept")
-
-
-def _from_msgpack(code: int, data: memoryview) -> Any:
-    dtype, shape, raw = msgspec.msgpack.decode(data)
-    array = np.frombuffer(raw, dtype=dtype).reshape(shape)
-    return array if array.ndim else array[()]
-
-
-_encoder = msgspec.msgpack.Encoder(enc_hook=_to_msgpack)
-_decoder = msgspec.msgpack.Decoder(ext_hook=_from_msgpack)
-
-
-def encode_row(row: Row) -> bytes | None:
-    """A row as bytes; None for one that holds something that cannot be kept (a picture, say)."""
-    return _encoded(row)
-
-
-def decode_row(stored: bytes) -> Row:
-    """The row that `encode_row` kept, arrays with their dtype and shape."""
-    row: Row = _decoder.decode(stored)
-    return row
+        picks.append(len(rows))
+        rows.append(row)
+    columns = {name: join_columns([row[name] for row in rows]) if rows else [] for name in pipeline.outputs}
+    ready = range(len(rows)) if len(rows) == len(picks) else picks
+    timing = fresh.timing if fresh else Timing(batch_size=len(picks))
+    waited_s = fresh.queue_s if fresh else 0.0
+    own = fresh.rows if fresh else range(0)
+    return Result(
+        pipeline.ref, columns, ready, timing, waited_s, cached=fresh is None, digest=pipeline.digest, rows=own
+    )

@@ -18,8 +18,14 @@ from headrace.services.executor import Executor
 from headrace.services.gate import Gate
 from headrace.services.inputs import converted_early, wide_inputs
 from headrace.services.measures import Measures
+from headrace.services.picking import Picking
 from headrace.services.placement import Placement
-from headrace.services.sharing import needs_key, sharing_key
+from headrace.services.sharing import NOTHING, needs_key, sharing_key
+from headrace.services.witness import Witness
+
+
+def _no() -> None:
+    """An inline batch holds no place."""
 
 
 class Batcher:
@@ -41,10 +47,15 @@ class Batcher:
         run: RunBatch = run_batch,
         on_busy: Callable[[], object] = lambda: None,
         on_idle: Callable[[], object] = lambda: None,
+        witness: Witness | None = None,
     ) -> None:
         batching = pipeline.spec.batching_or_default
         self.pipeline = pipeline
-        self.placement = Placement(batching.max_size)
+        pin = "thread" if pipeline.processes else pipeline.spec.placement
+        self.placement = Placement(batching.max_size, pipeline.cap, pin)
+        self.picking = Picking(pipeline, self.placement)
+        self._scales = self.picking.scales
+        self._filled = NOTHING if self._scales is None else self._scales.filled
         self.expired = 0
         self.departed = 0
         self._timeout_s = pipeline.spec.timeout_s
@@ -54,14 +65,17 @@ class Batcher:
         self._gate = gate
         self._executor = executor
         self._measures = measures
+        self._witness = witness if witness is not None and witness.traces else None
         self._run_batch = run
         self._on_busy, self._on_idle = on_busy, on_idle
         self._pending: deque[Entry] = deque()
         self._rows = 0
         self._running: list[Sequence[Entry]] = []
+        self._executing = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._awake = False
-        self._linger: asyncio.TimerHandle | None = None
+        self._linger: tuple[float, asyncio.TimerHandle] | None = None
         self._sweep: tuple[float, asyncio.TimerHandle] | None = None
         self._busy = False
         self._asking = 0
@@ -78,13 +92,13 @@ class Batcher:
 
     @property
     def queued(self) -> int:
-        """How many requests wait."""
-        return len(self._pending)
+        """How many requests wait; those whose caller has left, or was told that its time is over, do not."""
+        return sum(not entry.future.done() for entry in self._pending)
 
     @property
     def in_flight(self) -> int:
         """How many requests wait or run."""
-        return len(self._pending) + sum(len(entries) for entries in self._running)
+        return self.queued + sum(len(entries) for entries in self._running)
 
     def submit(self, inputs: Inputs, request: RequestContext) -> asyncio.Future[Result]:
         """Queue a request. Raises Overloaded at once when the queue is full, NotReady after `close`."""
@@ -94,11 +108,13 @@ class Batcher:
             raise Overloaded(f"{self._max_queue} requests wait for {self.pipeline.ref} already")
         if self._wide:
             inputs = converted_early(inputs, self._wide)
-        loop = asyncio.get_running_loop()
+        loop = self._loop or self._join_loop()
         now = time.monotonic()
-        key = None if not self._keyed and not request.options else sharing_key(inputs, request)
+        key = None if not self._keyed and not request.options else sharing_key(inputs, request, self._filled)
         deadline = now + self._timeout_s if request.deadline is None else request.deadline
         entry = Entry(inputs, request, key, loop.create_future(), now, deadline)
+        if self._scales is not None:
+            entry.weight = self._scales.weigh(inputs)
         self._pending.append(entry)
         self._rows += inputs.rows
         if not self._busy:
@@ -110,11 +126,18 @@ class Batcher:
         if self._alone and not self._company and self._may_run_at_once():
             self._company = True
             loop.call_soon(self._turn_over)
-            self._run_inline()
+            self._pending.clear()
+            self._rows = 0
+            self._run_inline([entry])
         else:
             self._alone = self._alone and not self._company
             self._awaken()
         return entry.future
+
+    def _join_loop(self) -> asyncio.AbstractEventLoop:
+        """The loop of this batcher, asked for once: the question is a system call."""
+        self._loop = asyncio.get_running_loop()
+        return self._loop
 
     def _may_run_at_once(self) -> bool:
         """Whether the one request that waits has nothing to wait for: no company was there lately, nothing runs."""
@@ -165,6 +188,8 @@ class Batcher:
     def close(self) -> None:
         """Take no more requests; those queued are still answered."""
         self._closed = True
+        if not self._busy and self._sweep is not None:
+            self._sweep[1].cancel()  # it would keep this and the model in memory until its time
 
     def abandon(self, error: EngineError) -> int:
         """Fail everything still queued or running with *error*; returns how many requests that were."""
@@ -181,12 +206,12 @@ class Batcher:
 
     def _free(self) -> bool:
         """Whether one more batch of this model may run."""
-        return len(self._running) + self._slices < self._instances
+        return self._executing + self._slices < self._instances
 
     def _awaken(self) -> None:
         if not self._awake:
             self._awake = True
-            asyncio.get_running_loop().call_soon(self._wake)
+            (self._loop or self._join_loop()).call_soon(self._wake)
 
     def _vacated(self) -> None:
         """A batch or a slice of this model has ended: requests go first, bulk work looks again after them."""
@@ -200,11 +225,11 @@ class Batcher:
     def _wake(self) -> None:
         """Start as many batches as may run now."""
         self._awake = False
-        while self._pending and len(self._running) + self._slices + self._asking < self._instances:
+        while self._pending and self._executing + self._slices + self._asking < self._instances:
             if not self._ripe():
                 return
             if self.pipeline.synchronous and self.placement.inline(self._next_rows()):
-                self._run_inline()
+                self._run_inline(self._pick())
                 continue
             self._asking += 1
             self._gate.ask("real_time", self._granted)
@@ -212,28 +237,31 @@ class Batcher:
 
     def _next_rows(self) -> int:
         """About how many rows the next batch will have; a request is never split."""
-        return max(min(self._rows, self.placement.largest()), self._pending[0].inputs.rows)
+        return max(min(self._rows, self.picking.largest()), self._pending[0].inputs.rows)
 
     def _ripe(self) -> bool:
         """Whether the oldest request has waited long enough for company, or there is enough of it."""
-        if self._linger_s <= 0 or self._rows >= self.placement.largest():
+        if self._linger_s <= 0:
             return True
-        left = min(entry.queued_at for entry in self._pending) + self._linger_s - time.monotonic()
+        now = time.monotonic()
+        left = self.picking.hold_s(self._pending, self._rows, now)
         if left <= 0:
             return True
-        if self._linger is None:
-            self._linger = asyncio.get_running_loop().call_later(left, self._lingered)
+        if self._linger is None or now + left < self._linger[0]:
+            if self._linger is not None:
+                self._linger[1].cancel()
+            self._linger = (now + left, asyncio.get_running_loop().call_later(left, self._lingered))
         return False
 
     def _lingered(self) -> None:
         self._linger = None
         self._wake()
 
-    def _run_inline(self) -> None:
-        entries = self._pick()
+    def _run_inline(self, entries: Sequence[Entry]) -> None:
         if not entries:
             return
         self._running.append(entries)
+        self._executing += 1
         # A synchronous pipeline whose call runs in place never suspends: one step of the coroutine is all of it.
         try:
             self._run(entries, in_place).send(None)
@@ -250,73 +278,59 @@ class Batcher:
             self._settle()
             return
         self._running.append(entries)
-        task = asyncio.get_running_loop().create_task(self._run_at_gate(entries))
+        self._executing += 1
+        task = asyncio.get_running_loop().create_task(self._run(entries, self._executor.call, self._give_way))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _run_at_gate(self, entries: Sequence[Entry]) -> None:
-        try:
-            await self._run(entries, self._executor.call)
-        finally:
-            self._gate.leave()
-            self._vacated()
+    def _give_way(self) -> None:
+        """The batch is done: the next one starts before the answers of this one are handed out, which takes a while."""
+        self._gate.leave()
+        if self._pending:
+            self._wake()
+        self._vacated()
 
     def _pick(self) -> list[Entry]:
         """The next entries that may share a batch, without the departed and the expired."""
-        if any(entry.priority for entry in self._pending):
-            self._pending = deque(sorted(self._pending, key=lambda entry: entry.priority or MIDDLE))
-        limit = self.placement.largest()
-        if not self.pipeline.batched:
-            limit = 1
-        picked: list[Entry] = []
-        left: list[Entry] = []
-        rows = 0
-        now = time.monotonic()
-        while self._pending:
-            entry = self._pending.popleft()
-            self._rows -= entry.inputs.rows
-            if entry.future.done():
-                self.departed += entry.future.cancelled()
-            elif now >= entry.deadline:
-                self._expire(entry)
-            elif picked and entry.key != picked[0].key:
-                left.append(entry)
-            elif picked and rows + entry.inputs.rows > limit:
-                left.append(entry)
-                break
-            else:
-                picked.append(entry)
-                rows += entry.inputs.rows
-                if rows >= limit:
-                    break
-        self._pending.extendleft(reversed(left))
-        self._rows += sum(entry.inputs.rows for entry in left)
-        return picked
+        picked = self.picking.take(self._pending, time.monotonic())
+        self._rows -= picked.rows
+        self.departed += picked.departed
+        for entry in picked.expired:
+            self._expire(entry)
+        return picked.entries
 
-    async def _run(self, entries: Sequence[Entry], call: Callable[..., Any]) -> None:
+    async def _run(self, entries: Sequence[Entry], call: Callable[..., Any], ended: Callable[[], None] = _no) -> None:
         started = time.monotonic()
         self._singles = self._singles + 1 if len(entries) == 1 else 0
         self._alone = self._singles >= ALONE_AFTER
-        timing = Timing()
+        timing = Timing(started=started)
+        spans = None if self._witness is None else self._witness.batch(entries, self.pipeline)
         try:
-            # Converting and running happen in one trip: while a thread works on this batch, the loop reads the next.
-            latest = max(entry.deadline for entry in entries)  # entries expire singly
-            context = Context(entries[0].options, deadline=latest, map=self._executor.map)
-            batch = merged(entries)
-            done = await self._run_batch(self.pipeline, batch, context, call)
+            try:
+                # Converting and running happen in one trip: while a thread works on it, the loop reads the next batch.
+                latest = max(entry.deadline for entry in entries)  # entries expire singly
+                context = Context(entries[0].options, deadline=latest, map=self._executor.map)
+                batch = merged(entries)
+                done = await self._run_batch(self.pipeline, batch, context, call)
+                timing.run_s = time.monotonic() - started
+            finally:
+                self._executing -= 1
+                ended()
             timing.batch_size = batch.size
-            timing.steps = context.timings
-            timing.run_s = time.monotonic() - started
+            timing.steps, timing.tokens = context.timings, context.tokens
             if not done.failures:  # a batch that failed early says nothing about the time that a good one takes
                 self.placement.observe(batch.size, seconds_of(context))
             deliver(entries, done, self.pipeline, timing, started)
-            self._measures.batch(self.pipeline.ref, timing, started - entries[0].queued_at)
+            waited_s = started - entries[0].queued_at
+            self._measures.batch(self.pipeline.ref, timing, waited_s, done, device=self.pipeline.device)
         except Exception as error:  # the loop outlives any batch
             fail(entries, error)
         except BaseException as error:  # the task is being cancelled, or a remote model leaked its own cancellation
             fail(entries, error)
             raise
         finally:
+            if spans is not None:
+                spans.end(timing)
             self._running.remove(entries)
             self._settle()
 
@@ -359,5 +373,3 @@ class Batcher:
 
 ALONE_AFTER = 16
 """So many batches of a single request in a row, and the next one runs at once instead of at the end of its turn."""
-MIDDLE = 2**31
-"""Where a request without a priority stands among those with one (1 goes first)."""

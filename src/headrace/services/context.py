@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from headrace.core.telemetry import Trace
 from headrace.domain.batch import Outcome, pick_rows
 from headrace.domain.errors import EngineError
 from headrace.domain.registry import PipelineRef
 from headrace.domain.tensors import Column
+from headrace.services.costs import BatchCost, Cost
 
 Mode = Literal["request", "stream", "job"]
 
@@ -31,7 +33,7 @@ class RequestContext:
     """What a request carries beside its inputs.
 
     *deadline* is in seconds of the monotonic clock (None: the pipeline's own `timeout_s`). *headers* have lower-case
-    names and serve routing alone. *priority* 1 goes first; 0 is the middle, as in the V2 protocol.
+    names and serve routing and tracing. *priority* 1 goes first; 0 is the middle, as in the V2 protocol.
     """
 
     request_id: str = ""
@@ -45,13 +47,15 @@ class RequestContext:
     fresh: bool = False
     """Whether a kept answer must not be used (``Cache-Control: no-cache``)."""
     priority: int = 0
+    trace: Trace | None = None
+    """Where spans of this request belong; None for one that is not traced."""
 
     def remaining_s(self) -> float | None:
         """Seconds left; None without a deadline."""
         return None if self.deadline is None else self.deadline - time.monotonic()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: made for every request, and that would take twice as long
 class Inputs:
     """The decoded inputs of one request: columns of *rows* entries each.
 
@@ -67,11 +71,18 @@ class Inputs:
 
 @dataclass(slots=True)
 class Timing:
-    """Where the time of one batch went: (phase, step, seconds) for each step, and how many rows there were."""
+    """Where the time of one batch went: (phase, step, seconds) for each step, and how many rows there were.
+
+    It *started* at that second of the monotonic clock (0: there was no batch) and took *run_s* altogether.
+    """
 
     batch_size: int = 0
     run_s: float = 0.0
     steps: Sequence[tuple[str, str, float]] = ()
+    started: float = 0.0
+    cost: BatchCost | None = None
+    tokens: Sequence[int] | None = None
+    """Those of each row, where the model reads any."""
 
 
 @dataclass(slots=True)
@@ -91,6 +102,13 @@ class Result:
     cached: bool = False
     route: str = ""
     digest: str = ""
+    rows: range = range(0)
+    """Its rows in the batch as it was formed: none if it needed no batch of its own."""
+
+    @property
+    def cost(self) -> Cost | None:
+        """This request's share of what its batch cost; None where nothing has a price."""
+        return None if self.timing.cost is None else self.timing.cost.share(self.rows)
 
     def outcomes(self) -> list[Outcome]:
         """A row (values are slices of the shared columns) or an error for each row, in the order asked."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ import numpy as np
 from headrace.core.logging import logger
 from headrace.domain.batch import Batch
 from headrace.domain.errors import EngineError, InvalidConfig, NotFound
+from headrace.domain.parameters import nearest
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.ports import Declared, Workspace
 from headrace.domain.registry import PipelineRef
@@ -48,6 +49,10 @@ class Deployments:
         self.workspace = workspace
         self.mistakes: Sequence[Mapping[str, Any]] = ()
         """What is wrong with the configuration as it stands now, if the one being served is an older one."""
+        self.announce: Callable[[Literal["load", "unload", "reload"], str, str | None], Awaitable[None]] | None = None
+        """Told of each change by hand once it is made here; returns when other workers have made it too."""
+        self.held_back = False
+        """Whether to be ready has to wait for other workers."""
         self._engine = inference.engine
         self._declared = Declared()
         self._states: dict[PipelineRef, Deployment] = {}
@@ -57,8 +62,10 @@ class Deployments:
     @property
     def ready(self) -> bool:
         """Whether every pipeline that is required answers."""
-        return bool(self._states) and all(
-            one.state in ("ready", "unloaded") or not one.spec.required for one in self._states.values()
+        return (
+            not self.held_back
+            and bool(self._states)
+            and all(one.state in ("ready", "unloaded") or not one.spec.required for one in self._states.values())
         )
 
     @property
@@ -75,8 +82,9 @@ class Deployments:
         name = self.inference.router.canonical(name)
         found = [one for one in self.status() if one.ref.name == name]
         if not found:
-            names = ", ".join(sorted({ref.name for ref in self._states})) or "none"
-            raise NotFound(f"no pipeline {name!r} is declared; declared: {names}")
+            names = sorted({ref.name for ref in self._states})
+            there = ", ".join(names) or "none"
+            raise NotFound(f"no pipeline {name!r:.200} is declared{nearest(name, names)}; declared: {there}")
         return found
 
     async def start(self) -> None:
@@ -98,7 +106,9 @@ class Deployments:
             refs = [ref for ref in chosen if ref in self._declared.pipelines and ref not in self._engine.registry]
             for ref in refs:
                 await self._load(ref, strict=True)
-            return refs
+        if self.announce is not None:
+            await self.announce("load", name, version)
+        return refs
 
     async def unload(self, name: str, version: str | None = None) -> list[PipelineRef]:
         """Take versions out of service; requests under way are still answered."""
@@ -108,7 +118,9 @@ class Deployments:
                 await self._engine.remove(ref)
                 self._states[ref] = replace(self._states[ref], state="unloaded", reason="", loaded_at=None)
             self.inference.forget_decisions()
-            return refs
+        if self.announce is not None:
+            await self.announce("unload", name, version)
+        return refs
 
     async def reload(self, name: str, version: str | None = None) -> list[PipelineRef]:
         """Read the files and the bytes of the same versions again, warm up, and swap.
@@ -127,7 +139,9 @@ class Deployments:
             for ref in refs:
                 await self._load(ref, strict=True)
             log.info("reloaded", pipelines=list(map(str, refs)))
-            return refs
+        if self.announce is not None:
+            await self.announce("reload", name, version)
+        return refs
 
     async def refresh(self) -> bool:
         """Follow the folder: if a file changed, load what is new, swap what changed, drop what is gone.
@@ -205,7 +219,7 @@ class Deployments:
     def _route(self, held: Collection[str]) -> None:
         """Follow the declared routes, but for the names *held*, whose versions are not loaded yet, the old ones."""
         router = self.inference.router
-        kept = [route for name in held if (route := router.route(name)) is not None]
+        kept = [route for route in router.declared() if route.name in held]
         router.replace(
             [*(route for route in self._declared.routes if route.name not in held), *kept], self._declared.aliases
         )

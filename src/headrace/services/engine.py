@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
@@ -17,13 +18,14 @@ from headrace.domain.spec import Auto
 from headrace.domain.step import Context
 from headrace.services.batch_run import RunBatch, run_batch, seconds_of
 from headrace.services.batcher import Batcher
-from headrace.services.context import Inputs, RequestContext, Result
+from headrace.services.context import Inputs, RequestContext, Result, Timing
 from headrace.services.executor import Executor
 from headrace.services.gate import Gate
 from headrace.services.generation import Generation
 from headrace.services.hooks import Hooks
 from headrace.services.inputs import complete
 from headrace.services.measures import Measures
+from headrace.services.witness import Slice, Witness
 
 GENERATIONS = 64
 """How many answers may be generated at the same time; more are refused at once."""
@@ -35,20 +37,32 @@ class Served:
     """A loaded pipeline with its batcher."""
 
     def __init__(
-        self, pipeline: Pipeline, gate: Gate, executor: Executor, measures: Measures, run: RunBatch = run_batch
+        self,
+        pipeline: Pipeline,
+        gate: Gate,
+        executor: Executor,
+        measures: Measures,
+        run: RunBatch = run_batch,
+        witness: Witness | None = None,
     ) -> None:
         self.pipeline = pipeline
         self.ref = pipeline.ref
         self.lease: Lease[Served] = Lease(self)
+        if (processes := pipeline.processes) > 0:
+            # Its batches only wait for processes of its own. One that hangs there must hold up nobody else.
+            gate, executor = Gate(processes), Executor(max(processes, executor.threads))
+        self.executor = executor
+        self.instances = _instances(pipeline, gate.places)
         self.batcher = Batcher(
             pipeline,
             gate=gate,
             executor=executor,
             measures=measures,
-            instances=_instances(pipeline, gate.places),
+            instances=self.instances,
             run=run,
             on_busy=self.lease.take,
             on_idle=self.lease.give,
+            witness=witness,
         )
 
 
@@ -70,12 +84,14 @@ class Engine:
         places: int | None = None,
         measures: Measures | None = None,
         hooks: Hooks | None = None,
+        witness: Witness | None = None,
     ) -> None:
         """*places* is how many batches run at the same time over all pipelines; the processors by default.
 
-        *hooks* are told what happens; without them nothing of it costs anything.
+        *hooks* are told what happens, *witness* traces and logs requests; without them nothing of it costs anything.
         """
         self.hooks = hooks
+        self.witness = witness
         self._run_batch = run_batch if hooks is None else hooks.run_batch
         self.measures = measures or Measures()
         self.executor = executor or Executor()
@@ -88,7 +104,7 @@ class Engine:
 
     async def add(self, pipeline: Pipeline, warm_up: Sequence[Batch] = ()) -> None:
         """Serve *pipeline*, after a run of each of *warm_up*. Raises Conflict if its (name, version) is taken."""
-        served = Served(pipeline, self.gate, self.executor, self.measures, self._run_batch)
+        served = Served(pipeline, self.gate, self.executor, self.measures, self._run_batch, self.witness)
         await self._warm(served, warm_up)
         self.registry.add(served, served.lease)
         self._loaded(pipeline.ref)
@@ -98,7 +114,7 @@ class Engine:
 
         The new one runs *warm_up* first, while the old one still answers.
         """
-        served = Served(pipeline, self.gate, self.executor, self.measures, self._run_batch)
+        served = Served(pipeline, self.gate, self.executor, self.measures, self._run_batch, self.witness)
         await self._warm(served, warm_up)
         old = self.registry.get(pipeline.ref) if pipeline.ref in self.registry else None
         self.registry.swap(served, self._retired, served.lease)
@@ -114,7 +130,7 @@ class Engine:
         """Run *batches*, the first one twice: its first run pays for what is set up lazily and teaches nothing."""
         for number, batch in enumerate([*batches[:1], *batches]):
             context = Context(map=self.executor.map)
-            done = await run_batch(served.pipeline, batch, context, self.executor.call)
+            done = await run_batch(served.pipeline, batch, context, served.executor.call)
             if number > 0 and not done.failures:
                 served.batcher.placement.observe(batch.size, seconds_of(context))
 
@@ -143,7 +159,7 @@ class Engine:
             while start < whole.size:
                 if self._closed:
                     raise NotReady("the server stopped before this batch was done")
-                rows = served.batcher.placement.bulk_rows() if served.pipeline.batched else 1
+                rows = served.batcher.picking.slice_rows(whole, start)
                 part = whole.take(start, min(start + rows, whole.size))
                 task = asyncio.get_running_loop().create_task(self._slice(served, part, request))
                 self._slices.add(task)
@@ -157,16 +173,26 @@ class Engine:
 
     async def _slice(self, served: Served, part: Batch, request: RequestContext) -> Batch:
         context = Context(request.options, deadline=request.deadline, map=self.executor.map)
+        timing, asked_at, spans = Timing(part.size), time.monotonic(), None
         lease = served.lease
         lease.take()
         try:
             await served.batcher.enter()
+            timing.started = time.monotonic()
+            if self.witness is not None and request.trace is not None:
+                spans = self.witness.batch([Slice(request.trace, asked_at)], served.pipeline)
             try:
-                done = await self._run_batch(served.pipeline, part, context, self.executor.call)
+                done = await self._run_batch(served.pipeline, part, context, served.executor.call)
             finally:
                 served.batcher.leave()
+            timing.run_s = time.monotonic() - timing.started
         finally:
             lease.give()
+            timing.steps, timing.tokens = context.timings, context.tokens
+            if spans is not None:
+                spans.end(timing)
+        waited_s, device = timing.started - asked_at, served.pipeline.device
+        self.measures.batch(served.ref, timing, waited_s, done, mode=request.mode, device=device)
         if not done.failures:
             served.batcher.placement.observe(part.size, seconds_of(context))
         elif self.hooks is not None:
@@ -187,7 +213,9 @@ class Engine:
             raise InvalidInput(f"an answer is generated for one row, not for {inputs.rows}")
         if self._generating >= GENERATIONS:
             raise Overloaded(f"{GENERATIONS} answers are being generated already")
-        generation = Generation(pipeline, pipeline.model, self.executor, request)
+        generation, spans = Generation(pipeline, pipeline.model, self.executor, request), None
+        if self.witness is not None and request.trace is not None:
+            spans = self.witness.batch([Slice(request.trace, time.monotonic())], pipeline)
         lease.take()
         self._generating += 1
         try:
@@ -195,6 +223,10 @@ class Engine:
                 async for row in rows:
                     yield row
         finally:
+            timing = generation.timing
+            self.measures.batch(ref, timing, 0.0, mode=request.mode, device=pipeline.device)
+            if spans is not None:
+                spans.end(timing)
             # Not awaited here: who leaves early must not wait for the thread that is still in the model.
             self._in_background(self._end(generation, lease))
 
@@ -238,6 +270,8 @@ class Engine:
 
     async def _close_model(self, served: Served) -> None:
         await self.executor.call(served.pipeline.close)
+        if served.executor is not self.executor:
+            await self.executor.call(served.executor.close)
 
 
 def _joined(parts: list[Batch], pipeline: Pipeline) -> Batch:

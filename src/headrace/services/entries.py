@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 from headrace.domain.batch import Batch, join_columns
 from headrace.domain.errors import EngineError, Internal
 from headrace.domain.pipeline import Pipeline
+from headrace.domain.tensors import Column
 from headrace.services.context import Inputs, RequestContext, Result, Timing
+from headrace.services.weighing import Weight
 
 
 class Entry:
     """One request in a queue: its inputs, until when, and the future that its caller awaits."""
 
-    __slots__ = ("deadline", "future", "inputs", "key", "options", "priority", "queued_at")
+    __slots__ = ("deadline", "future", "inputs", "key", "options", "priority", "queued_at", "trace", "weight")
+
+    weight: Weight
+    """Set for pipelines that declare a cost or padding, and for no other."""
 
     def __init__(
         self,
@@ -28,10 +33,31 @@ class Entry:
         self.inputs = inputs
         self.options = request.options
         self.priority = request.priority
+        self.trace = request.trace
         self.deadline = deadline
         self.key = key
         self.future = future
         self.queued_at = now
+
+
+class Gathered(Batch):
+    """The rows of several entries, joined when somebody first looks at them: where the batch runs, not on the loop."""
+
+    __slots__ = ("_entries",)
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self._entries = entries
+        self.size = sum(entry.inputs.rows for entry in entries)
+        self.failures = {}
+        self.positions = None
+
+    def __getattr__(self, name: str) -> Mapping[str, Column]:
+        # Reached only while the slot `columns` is empty.
+        if name != "columns":
+            raise AttributeError(name)
+        parts = [entry.inputs.columns for entry in self._entries]
+        self.columns = {column: join_columns([part[column] for part in parts]) for column in parts[0]}
+        return self.columns
 
 
 def merged(entries: Sequence[Entry]) -> Batch:
@@ -39,9 +65,7 @@ def merged(entries: Sequence[Entry]) -> Batch:
     if len(entries) == 1:
         inputs = entries[0].inputs
         return Batch(inputs.columns, inputs.rows)
-    names = entries[0].inputs.columns
-    columns = {name: join_columns([entry.inputs.columns[name] for entry in entries]) for name in names}
-    return Batch(columns, sum(entry.inputs.rows for entry in entries))
+    return Gathered(entries)
 
 
 def deliver(entries: Sequence[Entry], done: Batch, pipeline: Pipeline, timing: Timing, started: float) -> None:
@@ -53,9 +77,12 @@ def deliver(entries: Sequence[Entry], done: Batch, pipeline: Pipeline, timing: T
     for entry in entries:
         stop = start + entry.inputs.rows
         if not entry.future.done():
-            own = range(start, stop) if picks is None else picks[start:stop]
+            rows = range(start, stop)
+            own = rows if picks is None else picks[start:stop]
             waited_s = started - entry.queued_at
-            entry.future.set_result(Result(pipeline.ref, done.columns, own, timing, waited_s, digest=pipeline.digest))
+            entry.future.set_result(
+                Result(pipeline.ref, done.columns, own, timing, waited_s, digest=pipeline.digest, rows=rows)
+            )
         start = stop
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
-from headrace.services.engine import Engine
+from headrace.domain.pipeline import Pipeline
+from headrace.services.answers import Answers
+from headrace.services.engine import Engine, Served
 from headrace.services.hooks import Hooks
 from headrace.services.measures import Labels
 from headrace.services.streams import Stream
@@ -27,11 +30,15 @@ class Shown(Protocol):
         """Show a histogram."""
 
 
-def expose(show: Shown, engine: Engine, streams: Iterable[Stream]) -> None:
+def expose(show: Shown, engine: Engine, streams: Iterable[Stream], answers: Answers | None = None) -> None:
     """Let *show* have everything that is measured."""
     _requests(show, engine)
     _queues(show, engine)
+    _batches(show, engine)
+    _models(show, engine)
     _streams(show, streams)
+    if answers is not None:
+        _cache(show, answers)
     if engine.hooks is not None:
         _hooks(show, engine.hooks)
 
@@ -54,20 +61,31 @@ def _requests(show: Shown, engine: Engine) -> None:
     show.histogram(
         "headrace_phase_seconds",
         "Parts of a batch: its oldest request in the queue, and each phase.",
-        ("pipeline", "version", "phase"),
-        lambda: (((ref.name, ref.version, phase), seen) for (ref, phase), seen in measures.phases.items()),
+        ("pipeline", "version", "mode", "phase"),
+        lambda: (((ref.name, ref.version, mode, phase), seen) for (ref, mode, phase), seen in measures.phases.items()),
     )
     show.histogram(
         "headrace_batch_size",
         "Rows in a batch.",
-        ("pipeline", "version"),
-        lambda: (((ref.name, ref.version), seen) for ref, seen in measures.batch_sizes.items()),
+        ("pipeline", "version", "mode"),
+        lambda: (((ref.name, ref.version, mode), seen) for (ref, mode), seen in measures.batch_sizes.items()),
+    )
+    show.histogram(
+        "headrace_confidence",
+        "How sure a label pipeline was of its first label, by row.",
+        ("pipeline", "version", "mode"),
+        lambda: (((ref.name, ref.version, mode), seen) for (ref, mode), seen in measures.confidences.items()),
     )
     show.counter(
         "headrace_cache",
         "Rows looked up in the cache.",
         ("pipeline", "version", "state"),
-        lambda: (((ref.name, ref.version, state), count) for (ref, state), count in measures.cache.items()),
+        lambda: (
+            ((ref.name, ref.version, state), count)
+            for ref, lookups in measures.cache.items()
+            for state in ("hit", "miss", "bypass")
+            if (count := getattr(lookups, state))
+        ),
     )
 
 
@@ -85,6 +103,106 @@ def _queues(show: Shown, engine: Engine) -> None:
                 for ref in engine.registry
             ),
         )
+
+
+def _batches(show: Shown, engine: Engine) -> None:
+    show.gauge(
+        "headrace_batch_size_limit",
+        "The most rows that a batch of requests gets now: pinned, learned, or what fits in memory.",
+        ("pipeline", "version"),
+        lambda: ((_named(served), served.batcher.placement.largest()) for served in _served(engine)),
+    )
+    show.counter(
+        "headrace_out_of_memory",
+        "Calls that ran out of memory and were tried again in halves.",
+        ("pipeline", "version"),
+        lambda: ((_named(served), served.pipeline.cap.events) for served in _served(engine)),
+    )
+    show.counter(
+        "headrace_batch_cells",
+        "Values that went into a model whose rows are filled up: those of the rows themselves, and the filling.",
+        ("pipeline", "version", "kind"),
+        lambda: (
+            ((*_named(served), kind), count)
+            for served in _served(engine)
+            if (padding := served.pipeline.padding) is not None
+            for kind, count in padding.cells.kinds()
+        ),
+    )
+    show.gauge(
+        "headrace_padding_waste_ratio",
+        "The share of those values that was filling, since the pipeline was loaded.",
+        ("pipeline", "version"),
+        lambda: (
+            (_named(served), padding.cells.waste)
+            for served in _served(engine)
+            if (padding := served.pipeline.padding) is not None
+        ),
+    )
+
+
+def _served(engine: Engine) -> Iterator[Served]:
+    return (engine.registry.get(ref) for ref in engine.registry)
+
+
+def _named(served: Served) -> tuple[str, str]:
+    return served.ref.name, served.ref.version
+
+
+def _restarts(pipelines: Iterable[Pipeline]) -> Labelled:
+    """By model, which pipelines may share: of each what it counted, once."""
+    models = {id(pipeline.model): pipeline for pipeline in pipelines}
+    totals: Counter[tuple[str, ...]] = Counter()
+    for pipeline in models.values():
+        for cause, count in pipeline.restarts.items():
+            totals[pipeline.model_name, pipeline.model_version, cause] += count
+    yield from totals.items()
+
+
+def _models(show: Shown, engine: Engine) -> None:
+    show.gauge(
+        "headrace_model_memory_bytes",
+        "Memory that a pipeline's model takes, as far as that can be told.",
+        ("pipeline", "version"),
+        lambda: (((ref.name, ref.version), engine.registry.get(ref).pipeline.memory_bytes) for ref in engine.registry),
+    )
+    show.counter(
+        "headrace_model_restarts",
+        "Ends of a model's own process after which another was started, by cause.",
+        ("model", "version", "cause"),
+        lambda: _restarts(pipeline for served in _served(engine) if (pipeline := served.pipeline).processes),
+    )
+    prices, measures = engine.measures.prices, engine.measures
+    if prices is not None:
+        show.counter(
+            "headrace_cost",
+            "What batches have cost: the seconds of their devices times the prices in the configuration.",
+            ("pipeline", "version", "mode", "currency"),
+            lambda: (
+                ((ref.name, ref.version, mode, prices.currency), cost) for (ref, mode), cost in measures.costs.items()
+            ),
+        )
+
+
+def _cache(show: Shown, answers: Answers) -> None:
+    show.gauge(
+        "headrace_cache_up",
+        "Whether a place where answers are kept can be asked; without it requests only take longer.",
+        ("level",),
+        lambda: (((level.name,), int(level.up)) for level in answers.levels()),
+    )
+    show.gauge(
+        "headrace_cache_used_bytes",
+        "What the answers kept in this process take.",
+        ("level",),
+        lambda: (((level.name,), level.used_bytes) for level in answers.levels() if level.used_bytes is not None),
+    )
+    show.counter(
+        "headrace_cache_failures",
+        "Calls that a place where answers are kept did not answer in time.",
+        ("level",),
+        lambda: (((level.name,), level.failures) for level in answers.levels()),
+    )
 
 
 def _streams(show: Shown, streams: Iterable[Stream]) -> None:

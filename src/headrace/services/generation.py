@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping
 from typing import Any, Final
 
 from headrace.domain.batch import Batch, Row
@@ -14,7 +14,7 @@ from headrace.domain.model_call import accept
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.step import Context, as_engine_error
 from headrace.domain.tensors import Column
-from headrace.services.context import Inputs, RequestContext
+from headrace.services.context import Inputs, RequestContext, Timing
 from headrace.services.executor import Executor
 
 Chunks = Iterator[Mapping[str, Column]] | AsyncIterator[Mapping[str, Column]]
@@ -32,6 +32,14 @@ class Generation:
         self._context = Context(request.options, deadline=request.deadline, map=executor.map)
         self._chunks: Chunks | None = None
         self._working: asyncio.Future[Any] | None = None
+        self._started = time.monotonic()
+        self._model_s = 0.0
+
+    @property
+    def timing(self) -> Timing:
+        """Where the time went so far, as that of a batch of one row; who reads the chunks slowly costs nothing."""
+        steps = [*self._context.timings, ("infer", "model", self._model_s)]
+        return Timing(1, sum(seconds for _, _, seconds in steps), steps, self._started)
 
     async def rows(self, inputs: Inputs) -> AsyncGenerator[Row]:
         """The answer to the one row of *inputs*, chunk by chunk. Raises EngineError."""
@@ -40,8 +48,8 @@ class Generation:
         wanted = self._pipeline.model.get_input_spec()
         given = {name: ready.columns[name] for name in wanted if name in ready.columns}
         try:
-            self._chunks = await self._call(self._model.generate, given, self._context.deadline)
-            while (chunk := await self._next(self._chunks)) is not _END:
+            self._chunks = await self._timed(self._call(self._model.generate, given, self._context.deadline))
+            while (chunk := await self._timed(self._next(self._chunks))) is not _END:
                 answer = await self._call(self._completed, ready, chunk)
                 _raise_failures(answer)
                 yield next(answer.rows())
@@ -51,6 +59,13 @@ class Generation:
     def _completed(self, ready: Batch, chunk: Mapping[str, Column]) -> Batch:
         whole = accept(ready, chunk, self._pipeline.model.get_output_spec())
         return self._pipeline.completed(whole, self._context)
+
+    async def _timed(self, work: Awaitable[Any]) -> Any:
+        started = time.monotonic()
+        try:
+            return await work
+        finally:
+            self._model_s += time.monotonic() - started
 
     async def _next(self, chunks: Chunks | None) -> Any:
         if not isinstance(chunks, AsyncIterator):

@@ -78,14 +78,15 @@ class Inference:
         started = time.monotonic()
         self.in_flight += 1
         ref: PipelineRef | None = None
+        result: Result | None = None
         code = Internal.code
+        if (witness := self.engine.witness) is not None:
+            witness.begin(request)
         try:
             decision = self.resolve(asked)
             ref = decision.ref
             pipeline = self.engine.registry.get(ref).pipeline
             if self.answers is not None and pipeline.spec.cache is not None:
-                if request.deadline is None:
-                    request = replace(request, deadline=started + pipeline.spec.timeout_s)
                 whole = complete(pipeline, inputs)
                 result = await self.answers.infer(pipeline, whole, request, self.engine.infer)
             else:
@@ -112,6 +113,14 @@ class Inference:
         finally:
             self.in_flight -= 1
             self.measures.request(ref, request.mode, request.door, code, time.monotonic() - started)
+            if witness is not None and (request.trace is not None or witness.tells):
+                witness.end(request, ref, code, started, result)
+
+    def refused(self, door: str, error: EngineError, request_id: str) -> None:
+        """Count a request that failed before it was known for which pipeline."""
+        self.measures.request(None, "request", door, error.code, 0.0)
+        if self.engine.witness is not None:
+            self.engine.witness.refused(door, error, request_id)
 
     async def generate(self, asked: Asked, inputs: Inputs, request: RequestContext) -> AsyncGenerator[Row]:
         """Answer one row in chunks."""
@@ -122,6 +131,8 @@ class Inference:
             request = replace(request, deadline=started + pipeline.spec.timeout_s)
         code = "ok"
         self.in_flight += 1
+        if (witness := self.engine.witness) is not None:
+            witness.begin(request)
         try:
             async with aclosing(self.engine.generate(decision.ref, complete(pipeline, inputs), request)) as rows:
                 async for row in rows:
@@ -133,6 +144,8 @@ class Inference:
         finally:
             self.in_flight -= 1
             self.measures.request(decision.ref, request.mode, request.door, code, time.monotonic() - started)
+            if witness is not None:
+                witness.end(request, decision.ref, code, started)
 
     def _tell(self, ref: PipelineRef | None, error: EngineError) -> None:
         if self.engine.hooks is not None:

@@ -108,10 +108,10 @@ def wide_inputs(pipeline: Pipeline) -> dict[str, TensorSpec]:
 
 def converted_early(inputs: Inputs, wide: Mapping[str, TensorSpec]) -> Inputs:
     """*inputs* with its *wide* list columns as arrays; one that cannot be converted is left to its batch to refuse."""
-    columns = dict(inputs.columns)
+    columns: dict[str, Any] = {}
     for name, spec in wide.items():
-        column = columns.get(name)
+        column = inputs.columns.get(name)
         if isinstance(column, list):
             with suppress(InvalidInput, RecursionError):
                 columns[name] = to_column(column, spec)
-    return Inputs(columns, inputs.rows, inputs.failures)
+    return Inputs({**inputs.columns, **columns}, inputs.rows, inputs.failures) if columns else inputs

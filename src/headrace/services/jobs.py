@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
@@ -11,7 +12,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 
 from headrace.domain.batch import Batch
-from headrace.domain.errors import EngineError, InvalidRequest
+from headrace.domain.errors import EngineError, Internal, InvalidRequest
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.ports import Chunk, Table, Tables, TableSink, Values
 from headrace.domain.registry import PipelineRef
@@ -148,6 +149,22 @@ class _Run:
         self._errors: TableSink | None = None
 
     async def finished(self) -> Progress:
+        witness = self._engine.witness
+        if witness is None:
+            return await self._finished()
+        witness.begin(self._request)
+        code = Internal.code
+        try:
+            progress = await self._finished()
+            code = "ok"
+            return progress
+        except EngineError as error:
+            code = error.code
+            raise
+        finally:
+            witness.end(self._request, self._pipeline.ref, code, self._started)
+
+    async def _finished(self) -> Progress:
         table = await self._in_thread(self._tables.open, self._order.input)
         try:
             await self._in_thread(self._open_sinks, table)
@@ -201,12 +218,14 @@ class _Run:
         await done.put(None)
 
     async def _answer(self, part: Chunk, places: asyncio.Semaphore) -> Batch:
+        started = time.monotonic()
         try:
             batch = Batch(part.columns, len(part.numbers))
             answer = await run_fairly(self._engine, self._pipeline.ref, batch, self._request)
         finally:
             places.release()
         self._rows = _bearable(answer, self._order.chunk_rows)
+        self._count(part, answer, time.monotonic() - started)
         return answer
 
     def _parts(self, chunk: Chunk) -> Iterator[Chunk]:
@@ -224,6 +243,15 @@ class _Run:
             rows = len(chunk.numbers) + len(chunk.unreadable)
             before = self._progress
             self._report(replace(before, rows=before.rows + rows, failed=before.failed + failed, read=chunk.read))
+
+    def _count(self, chunk: Chunk, answer: Batch, took_s: float) -> None:
+        """Count every row as a request that was answered, as those of the other speeds are."""
+        codes = Counter(error.code for error in answer.failures.values())
+        codes.update(row.error.code for row in chunk.unreadable.values())
+        codes["ok"] = answer.size
+        for code, rows in codes.items():
+            if rows:
+                self._engine.measures.request(self._pipeline.ref, "job", "job", code, took_s, rows)
 
     def _store(self, chunk: Chunk, answer: Batch) -> int:
         """Append the answers of one chunk and its failed rows; returns how many failed."""

@@ -8,10 +8,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from headrace.domain.batch import Batch
 from headrace.domain.registry import PipelineRef
+from headrace.domain.tensors import Column
 from headrace.services.context import Timing
+from headrace.services.costs import Prices
 
-SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+SECONDS: Final = (
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5,
+    10.0,
+)  # fmt: skip
+CONFIDENCES: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
+LABELLED: Final = "prediction"
+"""The column of label pipelines, whose values hold a ``confidence``."""
 ROWS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0, 16384.0)
 
 LARGEST_APART: Final = 1024
@@ -28,10 +37,10 @@ class Histogram:
         self.counts = [0] * (len(bounds) + 1)
         self.sum = 0.0
 
-    def observe(self, value: float) -> None:
-        """Add one observation."""
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.sum += value
+    def observe(self, value: float, times: int = 1) -> None:
+        """Add one observation, or several of the same value."""
+        self.counts[bisect_left(self.bounds, value)] += times
+        self.sum += value * times
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,54 +62,96 @@ class SizedBatches:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-class Measures:
-    """Requests by their labels, and batches and phases by pipeline; *last_at* is in seconds since the epoch."""
+@dataclass(slots=True)
+class Lookups:
+    """Rows looked up in the cache: found there (or under way already), not found, or not looked for on demand."""
 
-    def __init__(self) -> None:
+    hit: int = 0
+    miss: int = 0
+    bypass: int = 0
+
+
+class Measures:
+    """Requests by their labels; batches and phases by pipeline and mode, for requests of several doors share a batch.
+
+    *last_at* is in seconds since the epoch. With *prices* every batch is given its cost.
+    """
+
+    def __init__(self, prices: Prices | None = None) -> None:
+        self.prices = prices
         self.requests: dict[tuple[PipelineRef | None, str, str, str], Histogram] = {}
-        self.batch_sizes: dict[PipelineRef, Histogram] = {}
-        self.phases: dict[tuple[PipelineRef, str], Histogram] = {}
-        self.cache: dict[tuple[PipelineRef, str], int] = {}
+        self.batch_sizes: dict[tuple[PipelineRef, str], Histogram] = {}
+        self.phases: dict[tuple[PipelineRef, str, str], Histogram] = {}
+        self.confidences: dict[tuple[PipelineRef, str], Histogram] = {}
+        self.costs: dict[tuple[PipelineRef, str], float] = {}
+        self.cache: dict[PipelineRef, Lookups] = {}
         self.by_size: dict[PipelineRef, dict[int, SizedBatches]] = {}
         self.last_at: dict[PipelineRef, float] = {}
 
-    def request(self, ref: PipelineRef | None, mode: str, door: str, code: str, seconds: float) -> None:
-        """One request was answered with *code* (``ok`` or an error's) after *seconds*."""
+    def request(self, ref: PipelineRef | None, mode: str, door: str, code: str, seconds: float, times: int = 1) -> None:
+        """One request, or *times* rows alike, was answered with *code* (``ok`` or an error's) after *seconds*."""
         key = (ref, mode, door, code)
         histogram = self.requests.get(key)
         if histogram is None:
             histogram = self.requests[key] = Histogram(SECONDS)
-        histogram.observe(seconds)
+        # What `observe` does; this is done for every request, and a call less is worth it.
+        histogram.counts[bisect_left(histogram.bounds, seconds)] += times
+        histogram.sum += seconds * times
 
-    def batch(self, ref: PipelineRef, timing: Timing, oldest_wait_s: float) -> None:
-        """One batch ran; *oldest_wait_s* is how long its oldest request had waited."""
-        sizes = self.batch_sizes.get(ref)
+    def batch(
+        self,
+        ref: PipelineRef,
+        timing: Timing,
+        oldest_wait_s: float,
+        done: Batch | None = None,
+        *,
+        mode: str = "request",
+        device: str = "cpu",
+    ) -> None:
+        """One batch ran on *device* and came back as *done*; its oldest request had waited for *oldest_wait_s*."""
+        sizes = self.batch_sizes.get((ref, mode))
         if sizes is None:
-            sizes = self.batch_sizes[ref] = Histogram(ROWS)
+            sizes = self.batch_sizes[ref, mode] = Histogram(ROWS)
         sizes.observe(timing.batch_size)
-        self._phase(ref, "queue", oldest_wait_s)
+        self._phase(ref, mode, "queue", oldest_wait_s)
         phases = _by_phase(timing.steps)
         for phase, seconds in phases.items():
-            self._phase(ref, phase, seconds)
+            self._phase(ref, mode, phase, seconds)
+        if done is not None and LABELLED in done.columns:
+            self._confidence(ref, mode, done.columns[LABELLED])
+        if self.prices is not None:
+            self._cost(ref, mode, timing, device, self.prices)
         self.last_at[ref] = time.time()
         if timing.batch_size <= LARGEST_APART:
             self._sized(ref, timing.batch_size, phases)
 
-    def cached(self, ref: PipelineRef, state: str) -> None:
-        """A row was looked up in the cache: ``hit``, ``miss`` or ``bypass``."""
-        key = (ref, state)
-        self.cache[key] = self.cache.get(key, 0) + 1
+    def lookups(self, ref: PipelineRef) -> Lookups:
+        """What is counted of the rows of *ref* that are looked up in the cache; whoever looks adds to it."""
+        return self.cache.setdefault(ref, Lookups())
 
     def labelled(self) -> Iterator[tuple[Labels, Histogram]]:
         """Every request series with its labels."""
         for (ref, mode, door, code), histogram in self.requests.items():
             yield Labels(ref.name if ref else "", ref.version if ref else "", mode, door, code), histogram
 
-    def _phase(self, ref: PipelineRef, phase: str, seconds: float) -> None:
-        histogram = self.phases.get((ref, phase))
+    def _phase(self, ref: PipelineRef, mode: str, phase: str, seconds: float) -> None:
+        histogram = self.phases.get((ref, mode, phase))
         if histogram is None:
-            histogram = self.phases[ref, phase] = Histogram(SECONDS)
+            histogram = self.phases[ref, mode, phase] = Histogram(SECONDS)
         histogram.observe(seconds)
+
+    def _confidence(self, ref: PipelineRef, mode: str, predictions: Column) -> None:
+        """Count how sure the model was, row by row; another column of that name has nothing to say."""
+        histogram = self.confidences.get((ref, mode)) or Histogram(CONFIDENCES)
+        for prediction in predictions:
+            confidence = prediction.get("confidence") if isinstance(prediction, dict) else None
+            if isinstance(confidence, float):
+                histogram.observe(confidence)
+                self.confidences[ref, mode] = histogram
+
+    def _cost(self, ref: PipelineRef, mode: str, timing: Timing, device: str, prices: Prices) -> None:
+        cost = timing.cost = prices.batch(timing.steps, timing.batch_size, device, timing.tokens)
+        self.costs[ref, mode] = self.costs.get((ref, mode), 0.0) + cost.amount
 
     def _sized(self, ref: PipelineRef, size: int, phases: dict[str, float]) -> None:
         sizes = self.by_size.setdefault(ref, {})

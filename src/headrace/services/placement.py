@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
-from headrace.domain.spec import Auto
+from headrace.domain.memory import MemoryCap
+from headrace.domain.spec import Auto, Placing
 
 INLINE_BELOW_S = 200e-6
 """Below this a hop to a thread and back costs more than the work itself."""
@@ -27,12 +29,18 @@ class Placement:
     Until something was measured, batches run in a thread: a slow model inline would stop everybody.
     """
 
-    def __init__(self, max_size: int | Auto = "auto") -> None:
+    def __init__(self, max_size: int | Auto = "auto", cap: MemoryCap | None = None, pin: Placing = "auto") -> None:
+        """*cap* knows how many rows fit in memory; no batch is made larger. *pin* says where batches run, however
+        long they take."""
         self._max_size = max_size
+        self._pin = pin
+        self.cap = cap or MemoryCap()
         self._largest_seen = 0
         self._sizes: dict[int, tuple[float, float]] = {}
         """Rows and seconds of a typical batch, by the power of two that its rows reach."""
         self._line: tuple[float, float] | None = (0.0, 0.0)
+        self._short_up_to = 0.0
+        """Rows from which on a batch is too long to run on the loop; 0 while nothing was measured."""
         self._drawn: dict[int, float] = {}
         """The seconds by size that the line was drawn through."""
 
@@ -57,7 +65,8 @@ class Placement:
     def line(self) -> tuple[float, float]:
         """(a, b) of duration = a + b*n, both in seconds and neither negative."""
         if self._line is None:  # asked for several times between two batches
-            self._line = self._fitted()
+            a, b = self._line = self._fitted()
+            self._short_up_to = (INLINE_BELOW_S - a) / b if b > 0 else math.inf if a < INLINE_BELOW_S else 0.0
         return self._line
 
     def _fitted(self) -> tuple[float, float]:
@@ -78,14 +87,23 @@ class Placement:
         return a + b * rows
 
     def inline(self, rows: int) -> bool:
-        """Whether a batch of *rows* is so short that it should run on the loop itself."""
-        return self.measured and self.expected_s(rows) < INLINE_BELOW_S
+        """Whether a batch of *rows* should run on the loop itself: pinned there, or short enough."""
+        return self._short(rows) if self._pin == "auto" else self._pin == "inline"
+
+    def _short(self, rows: int) -> bool:
+        if self._line is None:
+            self.line()
+        return rows < self._short_up_to
 
     def largest(self) -> int:
         """The most rows to put into one batch of requests."""
         if isinstance(self._max_size, int):
-            return self._max_size
-        return LARGEST_INLINE if self.inline(64) else LARGEST_IN_THREAD
+            return self._fitting(self._max_size)
+        return self._fitting(LARGEST_INLINE if self._short(64) else LARGEST_IN_THREAD)
+
+    def _fitting(self, rows: int) -> int:
+        cap = self.cap.rows
+        return rows if cap is None else min(rows, cap)
 
     def bulk_rows(self) -> int:
         """The most rows to put into one slice of bulk work.
@@ -95,18 +113,20 @@ class Placement:
         limit = max(LARGEST_IN_THREAD, min(LARGEST_BULK, 4 * self._largest_seen))
         if isinstance(self._max_size, int):
             limit = min(limit, self._max_size)
+        limit = self._fitting(limit)
         a, b = self.line()
         spare_s = max(BULK_SLICE_S - a, a)  # where a call alone takes that long, its rows may take as long again
         return limit if b * limit <= spare_s else max(1, int(spare_s / b))
 
-    def describe(self) -> dict[str, float | int | bool]:
-        """What has been learned, for people to look at."""
+    def describe(self) -> dict[str, Any]:
+        """What has been learned, for people to look at; no durations before there is one."""
         a, b = self.line()
         return {
-            "call_ms": round(a * 1e3, 4),
-            "row_ms": round(b * 1e3, 6),
-            "inline": self.inline(1),
+            "runs": "inline" if self.inline(1) else "thread",
+            "call_ms": round(a * 1e3, 4) if self.measured else None,
+            "row_ms": round(b * 1e3, 6) if self.measured else None,
             "largest_batch": self.largest(),
+            "memory_cap": self.cap.rows,
         }
 
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from headrace.core.logging import logger
+from headrace.core.telemetry import Trace
 from headrace.domain.batch import Batch, Outcome
 from headrace.domain.errors import DependencyFailure, EngineError, InvalidInput, InvalidRequest, ModelFailure, NotFound
 from headrace.domain.ports import Broker, Event, Message
@@ -160,7 +161,9 @@ class Stream:
     async def _window(self, events: Sequence[Event]) -> None:
         started = time.monotonic()
         ref = self._inference.resolve(self.asked).ref
-        outcomes = await self.outcomes(ref, events)
+        witness = self._inference.engine.witness
+        trace = None if witness is None else witness.window(event.message.headers for event in events)
+        outcomes = await self.outcomes(ref, events, trace)
         retryable = [one for one in outcomes if isinstance(one, DependencyFailure)]
         if retryable:
             raise retryable[0]
@@ -184,8 +187,10 @@ class Stream:
         took = time.monotonic() - started
         for code in codes:
             self._inference.measures.request(ref, "stream", "stream", code, took)
+        if witness is not None and trace is not None:
+            witness.windowed(trace, self.spec.name, self.spec.topics[0], len(events), len(letters), started)
 
-    async def outcomes(self, ref: PipelineRef, events: Sequence[Event]) -> list[Outcome]:
+    async def outcomes(self, ref: PipelineRef, events: Sequence[Event], trace: Trace | None = None) -> list[Outcome]:
         """A row or an error for each event, in order."""
         rows: list[Any] = []
         errors: dict[int, EngineError] = {}
@@ -197,16 +202,16 @@ class Stream:
         pipeline = self._inference.engine.registry.get(ref).pipeline
         answers: list[Outcome] = []
         if rows:
-            answers = await self._answers(ref, pipeline, rows)
+            answers = await self._answers(ref, pipeline, rows, trace)
         left = iter(answers)
         return [errors[number] if number in errors else next(left) for number in range(len(events))]
 
-    async def _answers(self, ref: PipelineRef, pipeline: Any, rows: list[Any]) -> list[Outcome]:
+    async def _answers(self, ref: PipelineRef, pipeline: Any, rows: list[Any], trace: Trace | None) -> list[Outcome]:
         try:
             inputs = rows_to_inputs(pipeline, rows)
         except InvalidInput:
             return [self._why_not(pipeline, row) for row in rows]
-        request = RequestContext(door="stream", mode="stream", options=self.spec.options)
+        request = RequestContext(door="stream", mode="stream", options=self.spec.options, trace=trace)
         done = await run_fairly(self._inference.engine, ref, Batch(inputs.columns, inputs.rows), request)
         answered = iter(done.outcomes())
         return [inputs.failures[row] if row in inputs.failures else next(answered) for row in range(len(rows))]

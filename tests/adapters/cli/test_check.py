@@ -89,3 +89,11 @@ def test_an_example_that_fails_is_told(pipelines: Path, capsys: pytest.CaptureFi
     shown = capsys.readouterr()
     assert "error: pairs@1: example 1: " in shown.err
     assert "ok" not in shown.out
+
+
+def test_what_each_worker_keeps_for_itself_is_told(pipelines: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (pipelines / "pairs.yaml").write_text(GOOD + "cache: {ttl_s: 60}\n")
+    (pipelines.parent / "main.yaml").write_text("api: {workers: 3}\n")
+
+    assert check() == 0
+    assert "warning: api.workers: each of the 3 workers keeps its own answers of pairs" in capsys.readouterr().out

@@ -250,6 +250,7 @@ class Arriving:
     def __init__(self, announced: int, *pieces: bytes | None) -> None:
         self.headers = {b"content-length": str(announced).encode()}
         self.closing = False
+        self.stopwatch = None
         self._pieces = list(pieces)
 
     async def receive(self) -> dict[str, Any]:

@@ -1,29 +1,22 @@
 """What does bad input get? The protocol's error with our code beside it, on a connection that stays usable."""
 
-import asyncio
-import http.client
 import json
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.contracts.open_inference import rules
 from tests.contracts.open_inference.doors import packed
 from tests.contracts.open_inference.echoes import Served, rows_of
+from tests.contracts.open_inference.lines import HEAD, Line
 from tests.contracts.open_inference.rules import breaches
 
-from headrace.adapters.http.serve import serve
-from headrace.adapters.http.settings import ApiSettings
 from headrace.adapters.open_inference.datatypes import DTYPES
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-HEAD = "inference-header-content-length"
 PATH = "/v2/models/float32-vector/infer"
 RAW = packed(rows_of("float32", "vector", 2))
 
@@ -108,41 +101,6 @@ BAD_TEXTS: dict[str, tuple[bytes, str]] = {
     "too many elements": (b"\x01\x00\x00\x00a" * 4, "4 were sent"),
     "no UTF-8": (b"\x01\x00\x00\x00\xff" * 3, "not UTF-8"),
 }
-
-
-@dataclass(frozen=True)
-class Line:
-    """One connection to a server, kept open whatever it answers."""
-
-    connection: http.client.HTTPConnection
-
-    async def post(self, path: str, body: bytes, head: str | None) -> tuple[int, dict[str, Any]]:
-        """Status and JSON of one answer; the connection must be the one that was there before."""
-        headers = {} if head is None else {HEAD: head}
-
-        def exchange() -> tuple[int, bytes]:
-            before = self.connection.sock
-            self.connection.request("POST", path, body, {"content-type": "application/octet-stream", **headers})
-            answer = self.connection.getresponse()
-            told = answer.read()
-            assert before is None or self.connection.sock is before, "the connection was closed"
-            return answer.status, told
-
-        status, told = await asyncio.to_thread(exchange)
-        return status, json.loads(told)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def line(served: Served) -> AsyncIterator[Line]:
-    settings = ApiSettings(port=0)
-    stop, listening = asyncio.Event(), asyncio.get_running_loop().create_future()
-    done = asyncio.create_task(serve(served.app, settings, stop, listening.set_result))
-    url = await asyncio.wait_for(listening, 10)
-    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=10)
-    yield Line(connection)
-    connection.close()
-    stop.set()
-    await done
 
 
 @pytest.mark.parametrize("what", BAD)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from headrace.domain.model import ModelAdapter
 from headrace.domain.model_call import model_step
 from headrace.domain.step import Context
 from headrace.domain.tensors import Column, TensorSpec
+from headrace.infra.isolation.model import load_isolated
 from headrace.infra.runtimes import load_model
 
 FLOATS = st.floats(-100, 100, width=32)
@@ -45,6 +46,7 @@ class Case:
     config: Mapping[str, Any]
     row: Mapping[str, st.SearchStrategy[Any]]
     bad_row: Mapping[str, Any]
+    isolated: bool = False
 
 
 def python_file(path: Path) -> None:
@@ -102,6 +104,11 @@ CASES = {
         {"x": VECTORS}, {"x": [1.0]},
     ),
 }  # fmt: skip
+APART = (
+    "onnx", "onnx, batch axis fixed at 3", "onnx, no batch axis", "onnx, strings", "onnx, rows of any length",
+    "sklearn, named columns and categories", "python", "echo",
+)  # fmt: skip
+CASES |= {f"{name}, in a process of its own": replace(CASES[name], isolated=True) for name in APART}
 
 
 @pytest.fixture(params=CASES.values(), ids=CASES.keys(), scope="module")
@@ -118,7 +125,9 @@ def root(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def load(case: Case, root: Path, **config: Any) -> ModelAdapter:
     given = {"name": "net", "root": str(root), "device": "cpu", **case.config, **config}
-    model = load_model(case.type, str(root / str(case.config.get("path", ""))), given)
+    model = (load_isolated if case.isolated else load_model)(
+        case.type, str(root / str(case.config.get("path", ""))), given
+    )
     assert isinstance(model, ModelAdapter)
     return model
 
@@ -151,6 +160,7 @@ def same(one: Any, other: Any) -> None:
 
 
 prompt = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = settings(prompt, max_examples=3)
 
 
 def test_it_says_which_columns_it_takes_and_gives(case: Case, model: ModelAdapter) -> None:
@@ -280,7 +290,7 @@ def test_it_may_be_closed_before_it_answers_anything(case: Case, root: Path) -> 
     load(case, root).close()
 
 
-@prompt
+@few
 @given(data=st.data())
 def test_closing_one_leaves_another_of_the_same_file_working(
     case: Case, root: Path, model: ModelAdapter, data: st.DataObject

@@ -16,6 +16,7 @@ from headrace.adapters.cli.init import init
 from headrace.adapters.cli.models import models
 from headrace.adapters.cli.output import counted
 from headrace.adapters.cli.predict import predict
+from headrace.adapters.cli.routes import routes
 from headrace.adapters.cli.serve import serve
 from headrace.adapters.cli.verify import verify
 from headrace.domain.errors import EngineError, InvalidConfig, InvalidRequest, NotFound
@@ -61,7 +62,7 @@ def headrace(ctx: click.Context, debug: bool) -> None:
     ctx.meta["debug"] = debug
 
 
-for command in (init, serve, predict, batch, check, verify, models):
+for command in (init, serve, predict, batch, check, verify, models, routes):
     headrace.add_command(command)
 
 

@@ -15,9 +15,10 @@ from headrace.adapters.cli.commands import Commands
 from headrace.adapters.cli.files import read_bytes, with_files
 from headrace.adapters.cli.options import config_file, config_option, json_option
 from headrace.adapters.cli.output import json_line, json_text, outcome_data, print_table
+from headrace.adapters.explaining import Stopwatch, explained
 from headrace.domain.errors import EngineError, InvalidInput, InvalidRequest
 from headrace.domain.routing import Asked
-from headrace.services.context import RequestContext, Result
+from headrace.services.context import RequestContext
 from headrace.services.inputs import rows_to_inputs
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 Rows = Sequence[Mapping[str, Any]]
 FAILED = 1
+PHASES = ("preprocess", "infer", "postprocess")
+"""Parts of a request that are shown step by step."""
 
 
 @click.command(short_help="Ask a pipeline, without a server.")
@@ -65,9 +68,10 @@ def predict(
 async def _predict(commands: Commands, config: Path, asked: Asked, given: Any, *, explain: bool, as_json: bool) -> int:
     async with commands.open_application(config) as application:
         pipeline = application.inference.pipeline(asked)
-        rows = rows_of(given, pipeline)
+        watch = Stopwatch()
+        inputs = rows_to_inputs(pipeline, rows_of(given, pipeline))
         request = RequestContext("cli", door="cli", fresh=True)
-        result = await application.inference.infer(asked, rows_to_inputs(pipeline, rows), request)
+        result = await watch.following(application.inference.infer(asked, inputs, request))
     outcomes = result.outcomes()
     single = isinstance(given, Mapping) or (isinstance(given, list) and len(given) == 1 and isinstance(given[0], Path))
     if single and isinstance(outcomes[0], EngineError):
@@ -79,7 +83,7 @@ async def _predict(commands: Commands, config: Path, asked: Asked, given: Any, *
         "outputs": shown[0] if single else shown,
     }
     if explain:
-        answer["explain"] = explanation(result)
+        answer["explain"] = explained(result, watch)
     if as_json:
         click.echo(json_line(answer))
     else:
@@ -135,26 +139,11 @@ def _text(content: bytes) -> str:
         raise InvalidInput(f"the file is not text in UTF-8: {error.reason} at byte {error.start}") from None
 
 
-def explanation(result: Result) -> dict[str, Any]:
-    """Where the time went, in milliseconds, and how the version was chosen; the keys are those of ``?explain=1``."""
-    timing = result.timing
-    return {
-        "route": result.route,
-        "cached": result.cached,
-        "queue_ms": round(result.queue_s * 1e3, 3),
-        "run_ms": round(timing.run_s * 1e3, 3),
-        "batch_size": timing.batch_size,
-        "steps": [
-            {"phase": phase, "name": name, "ms": round(seconds * 1e3, 3)} for phase, name, seconds in timing.steps
-        ],
-    }
-
-
 def _show(answer: Mapping[str, Any]) -> None:
     click.echo(json_text(answer["outputs"]))
     if (told := answer.get("explain")) is None:
         return
     click.echo(f"\n{answer['pipeline']}@{answer['version']} by {told['route']}, batch of {told['batch_size']}")
     rows = [(step["phase"], step["name"], f"{step['ms']:.3f}") for step in told["steps"]]
-    rows += [("queue", "", f"{told['queue_ms']:.3f}"), ("run", "", f"{told['run_ms']:.3f}")]
-    print_table(("phase", "step", "ms"), rows)
+    rows += [(part, "", f"{ms:.3f}") for part, ms in told["parts"].items() if part not in PHASES]
+    print_table(("phase", "step", "ms"), [*rows, ("total", "", f"{told['total_ms']:.3f}")])

@@ -19,7 +19,7 @@ from headrace.adapters.cli.options import config_file, config_option
     type=click.IntRange(0, 65535),
     help="Port of the gRPC door; 0 leaves it out.  [default: api.grpc_port, else 8001 if it is free]",
 )
-@click.option("--workers", type=click.IntRange(min=1), help="Processes that share the port; this version has one only.")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes that share the port.  [default: api.workers]")
 @click.pass_obj
 def serve(
     commands: Commands,
@@ -32,12 +32,14 @@ def serve(
     """Load what the workspace declares and serve it over HTTP, and over gRPC where `headrace[grpc]` is installed.
 
     Stops on Ctrl-C or SIGTERM: it stops being ready, answers what it has accepted, and exits with 0.
+    With several workers, each loads all models, and one that dies is started again.
     Bound to another address than this machine's own, it demands a token (see `auth` in the configuration).
 
     \b
     Examples:
       headrace serve
       headrace serve --port 9000 --grpc-port 9001
+      headrace serve --workers 2
       headrace serve --config shop/config/main.yaml --host 0.0.0.0
     """
     return commands.serve(config_file(config), host=host, port=port, workers=workers, grpc_port=grpc_port)

@@ -39,8 +39,19 @@ class Server:
 
     def post(self, path: str, body: Mapping[str, Any]) -> Any:
         """The ``data`` of ``POST /api/v1/<path>`` with *body* as JSON."""
+        return self._send("POST", path, body)
+
+    def put(self, path: str, body: Mapping[str, Any]) -> Any:
+        """The ``data`` of ``PUT /api/v1/<path>`` with *body* as JSON."""
+        return self._send("PUT", path, body)
+
+    def delete(self, path: str) -> Any:
+        """The ``data`` of ``DELETE /api/v1/<path>``."""
+        return self._ask(Request(f"{self.url}{PREFIX}/{path}", headers=self._headers, method="DELETE"))
+
+    def _send(self, method: str, path: str, body: Mapping[str, Any]) -> Any:
         headers = {**self._headers, "Content-Type": "application/json"}
-        return self._ask(Request(f"{self.url}{PREFIX}/{path}", json.dumps(body).encode(), headers, method="POST"))
+        return self._ask(Request(f"{self.url}{PREFIX}/{path}", json.dumps(body).encode(), headers, method=method))
 
     def _ask(self, request: Request) -> Any:
         try:

@@ -29,16 +29,22 @@ from headrace.services.context import Inputs, Result
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """Where a tensor's values go. *dtype* and *size* (bytes) are of raw numbers; BYTES have neither."""
+    """Where a tensor's values go. *dtype* and *size* (bytes) are of raw numbers; BYTES have neither.
+
+    *plain* numbers lie in a message as they lie in memory.
+    """
 
     tensor: AskedTensor
     spec: TensorSpec
     shape: tuple[int, ...]
     dtype: np.dtype[Any] | None
     size: int
+    plain: bool
 
     def column(self, values: Values) -> Column:
         """The values as a column. Raises InvalidInput if they are not what the tensor says of them."""
+        if self.plain and type(values) is memoryview and len(values) == self.size:
+            return np.ndarray(self.shape, self.dtype, bytearray(values))  # a copy: models write into their inputs
         if isinstance(values, InferTensorContents):
             return contents.column_of(values, self.tensor, self.spec)
         if self.dtype is None:
@@ -68,7 +74,8 @@ class Layout:
     def _note(self, tensor: AskedTensor, spec: TensorSpec) -> Column:
         dtype = DTYPES.get(tensor.datatype)
         size = prod(tensor.shape) * dtype.itemsize if dtype else 0
-        self.slots.append(Slot(tensor, spec, tensor.shape or (1,), dtype, size))
+        plain = dtype is not None and dtype.isnative and dtype.kind != "b"
+        self.slots.append(Slot(tensor, spec, tensor.shape or (1,), dtype, size, plain))
         return []
 
     def of(self, pipeline: Pipeline) -> bool:
@@ -107,9 +114,17 @@ def answer(result: Result, pipeline: Pipeline, outputs: Sequence[AskedOutput], r
     Raises the first row's error if one failed: the protocol knows no answer in which some rows are missing.
     """
     found = [_tensor(output, result, pipeline) for output in outputs]
-    if request.raw or any(tensor.datatype not in contents.FIELDS for tensor in found):
-        return _raw_answer(result.ref, request.id, found)
-    return _typed_answer(result.ref, request.id, found)
+    as_bytes = request.raw or any(tensor.datatype not in contents.FIELDS for tensor in found)
+    encoded = (_raw_answer if as_bytes else _typed_answer)(result.ref, request.id, found)
+    return encoded if pipeline.spec.cache is None else encoded + _cached(result.cached)
+
+
+@lru_cache(maxsize=2)
+def _cached(found: bool) -> bytes:
+    """The encoded parameter that tells whether an answer was kept; fields of a message may follow one another."""
+    message = ModelInferResponse()
+    message.parameters["cached"].bool_param = found
+    return message.SerializeToString()
 
 
 def _tensor(output: AskedOutput, result: Result, pipeline: Pipeline) -> Tensor:

@@ -12,7 +12,6 @@ from headrace.adapters.grpc.caller import Metadata, admit, request_id_of
 from headrace.adapters.grpc.errors import STATUS, text_of, trailers_of
 from headrace.core.logging import logger, request_id
 from headrace.domain.errors import EngineError, NotReady
-from headrace.services.measures import Measures
 
 log = logger(__name__)
 
@@ -34,7 +33,7 @@ class Call:
     def id(self) -> str:
         """The request's id."""
         if not self._id:
-            self._id = request_id_of(self.metadata)
+            self._id = request_id.get() or request_id_of(self.metadata)
             request_id.set(self._id)
         return self._id
 
@@ -49,13 +48,16 @@ class Door:
     *in_flight* calls are being answered, *refused* ones came after the door was *closed*.
     """
 
-    def __init__(self, token: Token | None, measures: Measures, ready: Callable[[], bool]) -> None:
+    def __init__(
+        self, token: Token | None, refused: Callable[[str, EngineError, str], None], ready: Callable[[], bool]
+    ) -> None:
+        """*refused* is told the door, the error and the request's id of a call that no service has counted."""
         self.token = token
         self.draining = False
         self.in_flight = 0
         self.closed = False
         self.refused = 0
-        self._measures = measures
+        self._refused = refused
         self._ready = ready
         self._idle: set[asyncio.Task[Any]] = set()
         self._ended: set[asyncio.Task[Any]] = set()
@@ -136,7 +138,7 @@ class Door:
             raise error
         meaning = self.meant(call, error)
         if not counted:
-            self._measures.request(None, "request", NAME, meaning.code, 0.0)
+            self._refused(NAME, meaning, call.id)
         await call.context.abort(STATUS[meaning.code], text_of(meaning), trailers_of(meaning, call.id))
         raise AssertionError("abort raises")
 

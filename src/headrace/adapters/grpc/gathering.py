@@ -3,7 +3,7 @@
 grpc.aio hands over about one call in each turn of the event loop. Without this nearly every request would be a batch
 of its own, and code would run for one request at a time, each time after gRPC's has pushed it out of the processor's
 caches. Measured with 64 clients: little more than half the processor time per request with a model that does nothing
-(`bench/grpc_door.py`), and twice the answers with one that keeps all processors busy, for a loop that is starved of
+(`bench/protocols.py`), and twice the answers with one that keeps all processors busy, for a loop that is starved of
 them hands over even less at a time.
 """
 

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import Any, Final, NamedTuple
 
 from headrace.adapters.answering import answering
-from headrace.adapters.grpc.caller import ROUTING_KEY, Metadata, admit, deadline_of
+from headrace.adapters.grpc.caller import ROUTING_KEY, Metadata, admit, deadline_of, request_id_of
 from headrace.adapters.grpc.convert import Layout, answer, layout_of
 from headrace.adapters.grpc.door import NAME, Call, Door
 from headrace.adapters.grpc.errors import text_of
@@ -19,6 +19,7 @@ from headrace.adapters.http.openai_columns import generates
 from headrace.adapters.http.rendering import no_rows
 from headrace.adapters.limits import too_many_rows
 from headrace.adapters.open_inference.parameters import take_parameters
+from headrace.core.logging import request_id
 from headrace.domain.errors import NotFound
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.routing import Asked
@@ -103,6 +104,10 @@ class InferenceCalls:
         about = RequestContext("", deadline, NAME, headers=asked.headers, routing_key=asked.routing_key)
         if pipeline.spec.cache is not None:
             about.fresh = "no-cache" in Metadata(context).get("cache-control", "")
+        if self._inference.engine.witness is not None:
+            about.headers = metadata = Metadata(context)
+            about.request_id = request_id_of(metadata)
+            request_id.set(about.request_id)
         if question.parameters:
             take_parameters(about, question.parameters)
         return Prepared(asked, pipeline, layout, inputs, about)

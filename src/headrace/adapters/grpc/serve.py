@@ -45,12 +45,12 @@ async def serve(
     ``drain_delay_s`` no more calls are accepted; calls under way have ``drain_s`` to be answered. Returns how many
     were cut off. Raises InvalidConfig if the address cannot be had.
     """
-    door = Door(Token(token) if token else None, inference.measures, lambda: deployments.ready)
+    door = Door(Token(token) if token else None, inference.refused, lambda: deployments.ready)
     leaving = asyncio.Event()
     server = grpc.aio.server(options=_options(settings))
     server.add_generic_rpc_handlers((Methods(inference, deployments, door, settings.max_rows),))
     health_pb2_grpc.add_HealthServicer_to_server(Health(door, leaving), server)
-    address = _listen(server, settings.host, port)
+    address = _listen(server, settings.host, port, shared=settings.workers > 1)
     await server.start()
     try:
         if on_listening is not None and (waiting := on_listening(address)) is not None:
@@ -66,19 +66,20 @@ async def serve(
 
 def _options(settings: ApiSettings) -> list[tuple[str, Any]]:
     return [
-        ("grpc.so_reuseport", 0),  # else a second server would share the port in silence
+        ("grpc.so_reuseport", int(settings.workers > 1)),  # else a second server would share the port in silence
         ("grpc.max_receive_message_length", settings.max_body),  # also when unpacked
         ("grpc.max_send_message_length", -1),
     ]
 
 
-def _listen(server: Any, host: str, port: int) -> str:
-    """Bind *server* to the first address of *host*; returns ``host:port``."""
+def _listen(server: Any, host: str, port: int, *, shared: bool) -> str:
+    """Bind *server* to the first address of *host*; returns ``host:port``. *shared*: other workers have it too."""
     try:
         family, _, _, _, (ip, *_) = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:
         raise InvalidConfig(f"api.host {host!r} is no address that can be listened on: {error.strerror}") from None
-    why = _obstacle(family, str(ip), port)  # asked first: gRPC itself does not say why, but writes to the terminal
+    # Asked first: gRPC itself does not say why, but writes to the terminal.
+    why = _obstacle(family, str(ip), port, shared)
     shown = f"[{ip}]" if family == socket.AF_INET6 else str(ip)
     if why == 0:
         try:
@@ -89,10 +90,11 @@ def _listen(server: Any, host: str, port: int) -> str:
     raise InvalidConfig(f"cannot listen on {host} port {port}: {os.strerror(why)}{hint}")
 
 
-def _obstacle(family: int, ip: str, port: int) -> int:
+def _obstacle(family: int, ip: str, port: int, shared: bool) -> int:
     """The number of the system's error when a port is bound; 0 if it can be."""
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(shared))
         try:
             probe.bind((ip, port))
         except OSError as error:

@@ -14,6 +14,7 @@ from headrace.adapters.http.departures import Departures
 from headrace.adapters.http.errors import WrongMethod
 from headrace.adapters.http.framework import Application, Framework
 from headrace.adapters.http.health import HealthCalls, Scrape
+from headrace.adapters.http.idempotency import HEADER, KeyedCalls
 from headrace.adapters.http.middleware import Middleware, wrapped
 from headrace.adapters.http.native import NativeCalls
 from headrace.adapters.http.open_inference import OpenInferenceCalls
@@ -22,13 +23,16 @@ from headrace.adapters.http.routes import Routes
 from headrace.adapters.http.settings import ApiSettings
 from headrace.adapters.http.sockets import Sockets
 from headrace.adapters.http.streams_events import StreamCalls
+from headrace.adapters.http.swift import CALLER
 from headrace.adapters.http.uploads import UploadCalls
 from headrace.core.constraints import Secret
 from headrace.core.logging import logger, request_id
 from headrace.domain.errors import Denied, NotReady
 from headrace.domain.traces import let_go
 from headrace.services.deployments import Deployments
+from headrace.services.idempotency import Idempotency
 from headrace.services.inference import Inference
+from headrace.services.routes import Routes as PipelineRoutes
 from headrace.services.streams import Streams
 
 log = logger(__name__)
@@ -45,6 +49,8 @@ def create_app(
     token: Secret | str | None = None,
     metrics: Scrape | None = None,
     streams: Streams | None = None,
+    routes: PipelineRoutes | None = None,
+    idempotency: Idempotency | None = None,
     middleware: Sequence[Middleware] = (),
     title: str = "Headrace",
     version: str = "1.0.0",
@@ -52,11 +58,13 @@ def create_app(
     """The door as an ASGI callable.
 
     With a *token* every path but the two probes demands it. *metrics* answers ``/metrics``; *title* and *version*
-    head the documentation. *middleware* are (name, app -> app), the outermost first; raises InvalidConfig for one
-    that fails.
+    head the documentation. *routes* can be changed here; without *idempotency* keys mean nothing. *middleware* are
+    (name, app -> app), the outermost first; raises InvalidConfig for one that fails.
     """
     doorkeeper = Doorkeeper(token, settings.cors_origins)
-    door = HttpDoor(inference, deployments, settings, doorkeeper, metrics, streams, title, version)
+    door = HttpDoor(inference, deployments, settings, doorkeeper, metrics, streams, title, version, routes)
+    if idempotency is not None:
+        door.keep_answers(idempotency)
     if middleware:
         door.entrance = wrapped(door, middleware)
     return door
@@ -75,6 +83,7 @@ class HttpDoor:
         streams: Streams | None,
         title: str,
         version: str,
+        routes: PipelineRoutes | None = None,
     ) -> None:
         self.in_flight = 0
         self.entrance: Application = self
@@ -84,10 +93,12 @@ class HttpDoor:
         self._doorkeeper = doorkeeper
         self._title, self._version = title, version
         self._departures = Departures()
-        self._health = HealthCalls(inference, deployments, metrics)
+        self._health = HealthCalls(inference, deployments, metrics, settings.workers)
         native = NativeCalls(inference, deployments, self._departures, settings)
         v2, v1 = OpenInferenceCalls(native, self._health), OpenAICalls(native)
         self._streams = streams
+        self._pipeline_routes = routes
+        self._keyed: KeyedCalls | None = None
         self._stream_calls = StreamCalls(streams, self._health, self._departures, settings.max_body)
         self._sockets = Sockets(self._stream_calls, doorkeeper)
         self._routes = Routes(native, v2, v1, UploadCalls(native), self._stream_calls, self._health)
@@ -100,6 +111,10 @@ class HttpDoor:
     def draining(self) -> bool:
         """Whether the server is stopping."""
         return self._health.draining
+
+    def keep_answers(self, idempotency: Idempotency) -> None:
+        """From now on answer calls with an ``Idempotency-Key`` once."""
+        self._keyed = KeyedCalls(idempotency, self._departures, self._max_body)
 
     async def prepare(self) -> None:
         """Build what documents and carries the calls that are not hot; worth doing once the server is ready."""
@@ -127,6 +142,8 @@ class HttpDoor:
         call = Call(scope, receive, send, headers)
         call.request_id = given_id(headers) or f"{self._prefix}-{next(self._numbers)}"
         call.closing = self._health.draining
+        if (swift := scope.get(CALLER)) is not None:
+            call.reply = swift.reply
         request_id.set(call.request_id)
         self.in_flight += 1
         try:
@@ -154,7 +171,10 @@ class HttpDoor:
         if found is None:
             await self._framework.answer(call)
         elif method == found.method or method in found.methods:
-            await found(call)
+            if HEADER in headers and method == "POST" and self._keyed is not None:
+                await self._keyed.answer(call, found)
+            else:
+                await found(call)
         else:
             raise WrongMethod(method, found.methods)
 
@@ -177,7 +197,7 @@ class HttpDoor:
         elif meaning.code == "model_failure":
             log.warning("a model failed", error=meaning.message, request_id=call.request_id, exc_info=error.__cause__)
         if call.uncounted:
-            self._inference.measures.request(None, "request", "http", meaning.code, 0.0)
+            self._inference.refused("http", meaning, call.request_id)
         let_go((error,))
         if not call.started:
             await call.fail(meaning)
@@ -208,5 +228,7 @@ class HttpDoor:
     def _build(self) -> Application:
         from headrace.adapters.http.resources import About, build
 
-        about = About(self._title, self._version, self._doorkeeper.guarded)
-        return build(self._inference, self._deployments, self._health, self._stream_calls, about, self._max_body)
+        about, routes = About(self._title, self._version, self._doorkeeper.guarded), self._pipeline_routes
+        return build(
+            self._inference, self._deployments, self._health, self._stream_calls, about, self._max_body, routes
+        )

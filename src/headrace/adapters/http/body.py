@@ -43,6 +43,8 @@ async def read_body(call: Call, limit: int) -> bytes:
         raise too_large(call, limit, f"{len(body)} bytes came")
     if b"content-encoding" in call.headers:
         body = await unpacked(call, body, limit)
+    if call.stopwatch is not None:
+        call.stopwatch.mark("read")
     return body
 
 

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMappi
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
+from headrace.adapters.explaining import Stopwatch
 from headrace.adapters.http.errors import failure_at, headers_at, status_of
 from headrace.adapters.http.rendering import to_json, with_details
 from headrace.domain.errors import EngineError, InvalidRequest, ModelFailure
@@ -19,6 +20,8 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 HeaderList = list[tuple[bytes, bytes]]
+Reply = Callable[[int, HeaderList, bytes], None]
+"""Sends a whole answer at once, where the server can: what two messages to `Send` would do."""
 
 JSON: Final = b"application/json"
 MAX_ID: Final = 128
@@ -37,24 +40,27 @@ class Call:
     """A request and its answer. *headers* have lower-case names; of a repeated header the last one counts.
 
     *closing* ends the connection with the answer; *uncounted* marks an inference that no service has measured yet;
-    *packs* lets an answer be compressed for a client that offers to unpack it.
+    *packs* lets an answer be compressed for a client that offers to unpack it. There is a *stopwatch* if the query
+    asks for an explanation.
     """
 
     __slots__ = (
         "answered", "closing", "cross_origin", "departed", "headers", "method", "packs", "path", "receive",
-        "request_id", "scope", "send", "started", "task", "uncounted", "watch",
+        "reply", "request_id", "scope", "send", "started", "stopwatch", "task", "uncounted", "watch",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, headers: dict[bytes, bytes]) -> None:
         self.scope = scope
         self.receive = receive
         self.send = send
+        self.reply: Reply | None = None
         self.headers = headers
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.request_id = ""
         self.cross_origin: bytes | None = None
         self.closing = False
+        self.stopwatch = Stopwatch() if scope.get("query_string") and self.asks("explain") else None
         self.started = False
         self.answered = False
         self.departed = False
@@ -113,8 +119,11 @@ class Call:
         headers.append((b"content-length", b"%d" % len(body)))
         self.add_common(headers)
         self.started = True
-        await self.send({"type": "http.response.start", "status": status, "headers": headers})
-        await self.send({"type": "http.response.body", "body": body})
+        if self.reply is not None:
+            self.reply(status, headers, body)
+        else:
+            await self.send({"type": "http.response.start", "status": status, "headers": headers})
+            await self.send({"type": "http.response.body", "body": body})
         self.answered = True
 
     def add_common(self, headers: HeaderList) -> None:
@@ -122,7 +131,7 @@ class Call:
         if self.cross_origin is not None:
             headers += [
                 (b"access-control-allow-origin", self.cross_origin),
-                (b"access-control-expose-headers", b"X-Request-ID, Retry-After"),
+                (b"access-control-expose-headers", b"X-Request-ID, Retry-After, Idempotent-Replayed"),
                 (b"vary", b"Origin"),
             ]
         if self.closing:
@@ -157,6 +166,11 @@ class Headers(Mapping[str, str]):
 
     def __getitem__(self, name: str) -> str:
         return self._raw[name.encode("latin-1")].decode("latin-1")
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """As of any mapping, without an exception for what is not there."""
+        raw = self._raw.get(name.encode("latin-1"))
+        return default if raw is None else raw.decode("latin-1")
 
     def __iter__(self) -> Iterator[str]:
         return (name.decode("latin-1") for name in self._raw)

@@ -80,6 +80,9 @@ class Protocol(HttpToolsProtocol):
     _head = 0
     _refused = False
     _guarded = False
+    _in_head = True
+    _quiet_since: float | None = None
+    _quiet: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client is there."""
@@ -96,8 +99,7 @@ class Protocol(HttpToolsProtocol):
         if self.transport.lingering:
             return
         super().data_received(data)
-        scope: Any = self.scope
-        if scope is None or "path" in scope:
+        if not self._in_head:
             self._head = 0
             return
         self._head += len(data)
@@ -105,8 +107,11 @@ class Protocol(HttpToolsProtocol):
             self._refuse(TooLarge(f"the request line and headers may have {MAX_HEAD} bytes"), b"431")
 
     def on_message_begin(self) -> None:
-        """A request begins."""
-        super().on_message_begin()
+        """A request begins. What uvicorn prepares for it waits until it is known which way the request takes."""
+        self._in_head = True
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
         self._declared: bytes | None = None
         self._slow = self._guarded
 
@@ -123,20 +128,31 @@ class Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head is there: now it is known which way the request takes."""
+        self._in_head = False
         if not self._is_swift():
+            url, headers, expects = self.url, self.headers, self.expect_100_continue
+            super().on_message_begin()
+            self.url, self.expect_100_continue = url, expects
+            self.headers.extend(headers)
             super().on_headers_complete()
             return
-        scope: Any = self.scope
-        scope["method"], scope["query_string"] = "POST", b""
-        scope["path"], scope["raw_path"] = self.url.decode("ascii"), self.url
+        scope: Any = {
+            "type": "http",
+            "method": "POST",
+            "path": self.url.decode("ascii"),
+            "raw_path": self.url,
+            "query_string": b"",
+            "headers": self.headers,
+            "client": self.client,
+        }
         cycle: Any = Swift(
             scope,
             self.transport,
             self.server_state.default_headers,
-            self.on_response_complete,
+            self._answered,
             keep_alive=self.parser.should_keep_alive(),
         )
-        self.cycle = cycle
+        self.scope, self.cycle = scope, cycle
 
     def _is_swift(self) -> bool:
         """Whether the shorter way will do: a hot call by itself, with a small body of a known length."""
@@ -162,6 +178,42 @@ class Protocol(HttpToolsProtocol):
             cycle.start(self.app)
         else:
             super().on_message_complete()
+
+    def _answered(self) -> None:
+        """A request was answered on the shorter way. The connection ends when nothing more comes for a while.
+
+        There is one timer for it, which looks how long it has been quiet; one for each request costs 2 us.
+        """
+        if self.pipeline or self.transport.is_closing():
+            super().on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        self.flow.resume_reading()
+        self._quiet_since = self.loop.time()
+        if self._quiet is None:
+            self._quiet = self.loop.call_later(self.timeout_keep_alive, self._end_if_quiet)
+
+    def _end_if_quiet(self) -> None:
+        self._quiet = None
+        if self._quiet_since is None:
+            return  # a request is under way; its answer sets the timer anew
+        left = self._quiet_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._quiet = self.loop.call_later(left, self._end_if_quiet)
+        else:
+            self.timeout_keep_alive_handler()
+
+    def _unset_keepalive_if_required(self) -> None:
+        """Something has come, or a request takes the normal way."""
+        self._quiet_since = None
+        super()._unset_keepalive_if_required()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection has ended."""
+        super().connection_lost(exc)
+        if self._quiet is not None:
+            self._quiet.cancel()
+            self._quiet = None
 
     def shutdown(self) -> None:
         """The server stops: a request that has not come as a whole was not accepted, and nobody waits for the rest."""

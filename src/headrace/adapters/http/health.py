@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any, Protocol
 
 import headrace
@@ -17,7 +17,7 @@ from headrace.services.inference import Inference
 class Scrape(Protocol):
     """What ``/metrics`` shows."""
 
-    def render(self) -> bytes:
+    def render(self) -> bytes | Awaitable[bytes]:
         """Everything measured so far, in the text format of Prometheus."""
         ...
 
@@ -28,11 +28,14 @@ METRICS_MEDIA = b"text/plain; version=0.0.4; charset=utf-8"
 class HealthCalls:
     """Answers probes and reports."""
 
-    def __init__(self, inference: Inference, deployments: Deployments, metrics: Scrape | None) -> None:
+    def __init__(
+        self, inference: Inference, deployments: Deployments, metrics: Scrape | None, workers: int = 1
+    ) -> None:
         self.draining = False
         self._inference = inference
         self._deployments = deployments
         self._metrics = metrics
+        self._workers = workers
         self._started_at = time.monotonic()
 
     @property
@@ -58,7 +61,7 @@ class HealthCalls:
     async def metrics(self, call: Call) -> None:
         """``GET /metrics``."""
         body = self._metrics.render() if self._metrics is not None else b""
-        await call.answer(body, 200, METRICS_MEDIA)
+        await call.answer(body if isinstance(body, bytes) else await body, 200, METRICS_MEDIA)
 
     def report(self) -> dict[str, Any]:
         """The ``data`` of ``GET /api/v1/health``."""
@@ -67,6 +70,8 @@ class HealthCalls:
             "status": status,
             "version": headrace.__version__,
             "uptime_s": round(time.monotonic() - self._started_at, 3),
+            "workers": self._workers,
+            "cache_per_worker": self._workers > 1 and self._cached_apart(),
             "in_flight": self._inference.in_flight,
             "pipelines": [
                 {"name": one.ref.name, "version": one.ref.version, "state": one.state, "required": one.spec.required}
@@ -78,6 +83,11 @@ class HealthCalls:
     def databases(self) -> Sequence[dict[str, Any]]:
         """The ``data`` of ``GET /api/v1/databases/health``."""
         return []
+
+    def _cached_apart(self) -> bool:
+        """Whether each worker keeps its own answers."""
+        answers = self._inference.answers
+        return answers is not None and all(level.name == "memory" for level in answers.levels())
 
     def _loaded(self) -> str:
         # Probes carry no token, so this names no pipeline.

@@ -15,10 +15,10 @@ from headrace.adapters.http.replies import FAILURES, reply
 from headrace.adapters.open_inference.datatypes import datatype_of
 from headrace.core.masking import masked
 from headrace.domain.errors import NotFound
-from headrace.domain.pipeline import Pipeline
 from headrace.domain.registry import PipelineRef
 from headrace.domain.tensors import TensorSpec
 from headrace.services.deployments import Deployment, Deployments
+from headrace.services.engine import Served
 from headrace.services.inference import Inference
 
 
@@ -116,16 +116,35 @@ def detail(inference: Inference, one: Deployment) -> dict[str, Any]:
     registry = inference.engine.registry
     if one.ref not in registry:
         return told
-    pipeline: Pipeline = registry.get(one.ref).pipeline
+    served = registry.get(one.ref)
+    pipeline = served.pipeline
     return {
         **told,
         "digest": pipeline.digest,
         "batched": pipeline.batched,
         "instances": pipeline.instances,
+        "placement": placed(served),
         "inputs": columns(pipeline.inputs.items()),
         "outputs": columns(pipeline.outputs.items()),
         "runtime": masked(dict(pipeline.model.describe())),
     }
+
+
+def placed(served: Served) -> dict[str, Any]:
+    """Where batches of a pipeline run, as it was measured or *pinned* by its configuration.
+
+    A batch of n rows takes about ``call_ms + n * row_ms``; both are None before the first one.
+    """
+    pipeline = served.pipeline
+    told = served.batcher.placement.describe()
+    if not pipeline.synchronous:
+        told["runs"] = "awaited" if pipeline.remote else "thread"
+    pins = {
+        "runs": pipeline.spec.placement != "auto",
+        "instances": pipeline.instances != "auto",
+        "largest_batch": pipeline.spec.batching_or_default.max_size != "auto",
+    }
+    return {**told, "instances": served.instances, "pinned": [name for name, pinned in pins.items() if pinned]}
 
 
 def columns(specs: Any) -> list[dict[str, Any]]:

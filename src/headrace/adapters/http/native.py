@@ -9,10 +9,11 @@ from typing import Any, Final
 import msgspec
 
 from headrace.adapters.answering import answering
+from headrace.adapters.explaining import Stopwatch, explained
 from headrace.adapters.http.body import decode, read_body, require_json
 from headrace.adapters.http.call import Call, Headers
 from headrace.adapters.http.departures import Departures
-from headrace.adapters.http.rendering import all_failed, explained, many_rows, no_rows, one_row
+from headrace.adapters.http.rendering import all_failed, many_rows, no_rows, one_row, ready_made
 from headrace.adapters.http.settings import ApiSettings
 from headrace.adapters.limits import too_many_rows
 from headrace.domain.errors import InvalidRequest, NotFound
@@ -95,8 +96,9 @@ class NativeCalls:
         if len(rows) > self._max_rows:
             raise too_many_rows(len(rows), self._max_rows)
         options: Mapping[str, Any] = envelope.options or _NO_OPTIONS
-        explain = call.asks("explain") or bool(options and options.get("explain"))
+        watch = call.stopwatch
         if "explain" in options:
+            watch = watch or (Stopwatch() if options["explain"] else None)
             options = {key: value for key, value in options.items() if key != "explain"}
         version = envelope.version
         request = self.request(call, options)
@@ -114,9 +116,9 @@ class NativeCalls:
                 f"{pipeline.model_name!r}; leave the model out, or name a pipeline that runs it"
             )
         call.uncounted = False
-        result = await self.run(call, pipeline, asked, rows_to_inputs(pipeline, rows), request)
+        result = await self.run(call, pipeline, asked, rows_to_inputs(pipeline, rows), request, watch)
         outputs: Any = one_row(result) if given is not rows else self._listed(result)
-        await call.answer_json(self.envelope(call, result, outputs, explain=explain))
+        await call.answer_json(self.envelope(call, result, outputs, watch=watch))
 
     def request(self, call: Call, options: Mapping[str, Any] = _NO_OPTIONS) -> RequestContext:
         """What the services are told about *call*. Raises InvalidRequest for a bad ``X-Timeout-Ms``."""
@@ -137,9 +139,17 @@ class NativeCalls:
         return answering(self.inference, self.deployments, asked)
 
     async def run(
-        self, call: Call, pipeline: Pipeline, asked: Asked, inputs: Inputs, request: RequestContext
+        self,
+        call: Call,
+        pipeline: Pipeline,
+        asked: Asked,
+        inputs: Inputs,
+        request: RequestContext,
+        watch: Stopwatch | None = None,
     ) -> Result:
         """Infer, and stop when the client leaves."""
+        if watch is not None:
+            return await watch.following(self.run(call, pipeline, asked, inputs, request))
         if inputs.rows == 0:
             return no_rows(pipeline)
         if inputs.rows > self._max_rows and any(isinstance(column, list) for column in inputs.columns.values()):
@@ -155,7 +165,7 @@ class NativeCalls:
         return many_rows(result)
 
     def data(
-        self, result: Result, outputs: Any, *, metadata: Metadata | None = None, explain: bool = False
+        self, result: Result, outputs: Any, *, metadata: Metadata | None = None, watch: Stopwatch | None = None
     ) -> dict[str, Any]:
         """The ``data`` of an answer."""
         data = {
@@ -167,8 +177,10 @@ class NativeCalls:
         }
         if metadata is not None:
             data["metadata"] = metadata
-        if explain:
-            data["explain"] = explained(result)
+        if watch is not None:
+            data["outputs"] = ready_made(outputs)
+            watch.mark("render")
+            data["explain"] = explained(result, watch)
         return data
 
     def envelope(
@@ -178,10 +190,10 @@ class NativeCalls:
         outputs: Any,
         *,
         metadata: Metadata | None = None,
-        explain: bool = False,
+        watch: Stopwatch | None = None,
     ) -> dict[str, Any]:
         """The body of a successful inference."""
-        return success(call, self.data(result, outputs, metadata=metadata, explain=explain))
+        return success(call, self.data(result, outputs, metadata=metadata, watch=watch))
 
 
 def success(call: Call, data: Any) -> dict[str, Any]:

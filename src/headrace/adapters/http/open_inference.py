@@ -13,6 +13,7 @@ from headrace.adapters.http.native import NativeCalls
 from headrace.adapters.http.open_inference_answers import reply
 from headrace.adapters.http.open_inference_bodies import head_length, read_tensors, require_readable
 from headrace.adapters.http.open_inference_generate import GenerateCalls
+from headrace.adapters.http.open_inference_repeats import Before, Repeat, Repeats
 from headrace.adapters.http.open_inference_repository import RepositoryCalls
 from headrace.adapters.http.open_inference_requests import (
     Question,
@@ -28,6 +29,7 @@ from headrace.adapters.open_inference.models import EXTENSIONS as COMMON_EXTENSI
 from headrace.adapters.open_inference.parameters import take_parameters
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.routing import Asked
+from headrace.services.context import RequestContext
 
 EXTENSIONS: Final[Sequence[str]] = ("binary_tensor_data", *COMMON_EXTENSIONS, "generate")
 """What ``GET /v2`` announces."""
@@ -43,6 +45,7 @@ class OpenInferenceCalls:
         self.generation = GenerateCalls(native)
         self._native = native
         self._health = health
+        self._repeats = Repeats()
 
     async def infer(self, call: Call, name: str, version: str | None) -> None:
         """``POST /v2/models/{name}[/versions/{version}]/infer``."""
@@ -54,6 +57,10 @@ class OpenInferenceCalls:
         request = self._native.request(call)
         asked = Asked(name, version, request.headers, request.routing_key)
         pipeline = self._native.pipeline(asked)
+        before = (name, version, body) if pipeline.spec.cache is not None and head is None else None
+        if before is not None and (repeat := self._repeats.find(pipeline, before)) is not None:
+            await self._again(call, pipeline, asked, request, before, repeat)
+            return
         question = _question(body, head, pipeline)
         given = question.request
         require_model(given, name, version)
@@ -62,8 +69,24 @@ class OpenInferenceCalls:
         wanted = wanted_outputs(question, pipeline)
         inputs = to_inputs(question, pipeline)
         call.uncounted = False
-        result = await self._native.run(call, pipeline, asked, inputs, request)
-        await reply(call, result, pipeline, wanted, given.id)
+        result = await self._native.run(call, pipeline, asked, inputs, request, call.stopwatch)
+        written = await reply(call, result, pipeline, wanted, given.id)
+        if before is not None and written is not None and not given.parameters:
+            self._repeats.remember(pipeline, before, Repeat(pipeline, inputs, wanted, given.id), result, written)
+
+    async def _again(
+        self, call: Call, pipeline: Pipeline, asked: Asked, request: RequestContext, before: Before, repeat: Repeat
+    ) -> None:
+        """Answer a request that came before: look up its answer like any other's, and write it if it is not written."""
+        call.uncounted = False
+        result = await self._native.run(call, pipeline, asked, repeat.inputs, request, call.stopwatch)
+        if result.columns is repeat.columns and call.stopwatch is None:
+            call.packs = True
+            await call.answer(repeat.written)
+            return
+        written = await reply(call, result, pipeline, repeat.wanted, repeat.asked_id)
+        if written is not None:
+            self._repeats.remember(pipeline, before, repeat, result, written)
 
     async def server(self, call: Call) -> None:
         """``GET /v2``."""

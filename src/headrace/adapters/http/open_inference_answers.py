@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from headrace.adapters.explaining import explained
 from headrace.adapters.http.call import Call
 from headrace.adapters.http.open_inference_requests import Wanted
 from headrace.adapters.http.open_inference_tensors import json_tensor, raw_tensor, to_output, to_raw_output
-from headrace.adapters.http.rendering import to_json
+from headrace.adapters.http.rendering import ready_made, to_json
 from headrace.adapters.open_inference.classification import classified
 from headrace.domain.pipeline import Pipeline
 from headrace.services.context import Result
@@ -17,19 +18,31 @@ OCTETS: Final = b"application/octet-stream"
 HEAD: Final = b"inference-header-content-length"
 
 
-async def reply(call: Call, result: Result, pipeline: Pipeline, wanted: Sequence[Wanted], asked_id: str | None) -> None:
-    """Answer *call* with the *wanted* outputs. Raises the first row's error: a failed row fails the request."""
+async def reply(
+    call: Call, result: Result, pipeline: Pipeline, wanted: Sequence[Wanted], asked_id: str | None
+) -> bytes | None:
+    """Answer *call* with the *wanted* outputs. Raises the first row's error: a failed row fails the request.
+
+    Returns what was written, if it says nothing that is true of this request alone.
+    """
     answer: dict[str, Any] = {"model_name": result.ref.name, "model_version": result.ref.version}
     if asked_id is not None:
         answer["id"] = asked_id
     raws: list[Any] = []
     answer["outputs"] = [_output(one, result, pipeline, raws) for one in wanted]
+    if pipeline.spec.cache is not None:
+        answer["parameters"] = {"cached": result.cached}
+    if call.stopwatch is not None:
+        answer["outputs"] = ready_made(answer["outputs"])
+        call.stopwatch.mark("render")
+        answer.setdefault("parameters", {})["explain"] = explained(result, call.stopwatch)
     head = to_json(answer)
     call.packs = True
-    if not any(one.binary for one in wanted):
+    if not raws:
         await call.answer(head)
-        return
+        return None if call.stopwatch is not None else head
     await call.answer(b"".join([head, *raws]), 200, OCTETS, [(HEAD, b"%d" % len(head))])
+    return None
 
 
 def _output(one: Wanted, result: Result, pipeline: Pipeline, raws: list[Any]) -> dict[str, Any]:

@@ -52,7 +52,10 @@ async def read_tensors(call: Call, head: int, limit: int) -> bytes | memoryview:
     space = np.empty(declared + ALIGNED, np.uint8)
     start = -(space.ctypes.data + head) % ALIGNED
     body = space.data[start : start + declared]
-    return body[: await _fill(call, body)]
+    length = await _fill(call, body)
+    if call.stopwatch is not None:
+        call.stopwatch.mark("read")
+    return body[:length]
 
 
 async def _fill(call: Call, body: memoryview) -> int:

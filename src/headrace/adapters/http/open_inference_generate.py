@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from headrace.adapters.disclosure import meaning_of
+from headrace.adapters.explaining import timed
 from headrace.adapters.http.body import decode_anything, read_body
 from headrace.adapters.http.call import Call, ClientLeft
 from headrace.adapters.http.errors import open_inference_failure
@@ -38,7 +39,7 @@ class Order:
     output: str
     told: Mapping[str, str]
 
-    def answer(self, text: str) -> dict[str, str]:
+    def answer(self, text: str) -> dict[str, Any]:
         """The body, or one event, with *text*."""
         return {**self.told, "text_output": text}
 
@@ -52,9 +53,16 @@ class GenerateCalls:
     async def generate(self, call: Call, name: str, version: str | None) -> None:
         """``POST /v2/models/{name}[/versions/{version}]/generate``: the whole text."""
         order = await self._order(call, name, version)
+        watch = call.stopwatch
+        if watch is not None:
+            watch.mark("decode")
         async with aclosing(self._rows(order)) as rows:
             text = "".join([str(row[order.output]) async for row in rows])
-        await call.answer_json(order.answer(text))
+        answer = order.answer(text)
+        if watch is not None:
+            watch.mark("generate")
+            answer["parameters"] = {"explain": timed(watch)}
+        await call.answer_json(answer)
 
     async def stream(self, call: Call, name: str, version: str | None) -> None:
         """``POST .../generate_stream``: an event for each piece of text.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -48,17 +49,41 @@ class Request(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     model_version: str | None = None
 
 
+class LongInput(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """An input whose data stay JSON until it is known what they are to become."""
+
+    name: str
+    shape: list[int]
+    datatype: str
+    data: msgspec.Raw = None  # type: ignore[assignment]  # a union with None is not to be had for it
+    parameters: Parameters | None = None
+
+
+class LongRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """A request of many bytes, which are numbers mostly."""
+
+    inputs: list[LongInput]
+    id: str | None = None
+    parameters: Parameters | None = None
+    outputs: list[RequestOutput] | None = None
+    model_name: str | None = None
+    model_version: str | None = None
+
+
+LONG: Final = 1024
+"""Bytes of a body from which on it is worth to keep data as JSON at first."""
 _REQUEST: Final = msgspec.json.Decoder(Request)
+_LONG_REQUEST: Final = msgspec.json.Decoder(LongRequest)
 _FIELDS: Final = tuple(dict.fromkeys((*Request.__struct_fields__, *RequestInput.__struct_fields__)))
 _LENGTH: Final = struct.Struct("<I")
 _NONE: Final[Mapping[str, Any]] = {}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: made for every request, and that would take twice as long
 class Question:
     """A request: its JSON, the bytes of those inputs that are *raw*, by name, and whether it is the raw form."""
 
-    request: Request
+    request: Request | LongRequest
     raws: Mapping[str, memoryview] = field(default_factory=dict)
     bare: bool = False
 
@@ -74,11 +99,19 @@ class Wanted:
 
 def read_json(body: bytes) -> Question:
     """The request in *body*, all of which is JSON. Raises InvalidRequest."""
-    request = decode(body, _REQUEST, _FIELDS)
+    request = _read(body)
     for tensor in request.inputs:
         if tensor.data is None or tensor.parameters:
             _require_values(tensor, "the header Inference-Header-Content-Length must tell where the JSON ends")
     return Question(request)
+
+
+def _read(body: bytes) -> Request | LongRequest:
+    if len(body) >= LONG:
+        request = decode(body, _LONG_REQUEST, _FIELDS)
+        if all(tensor.data is not None and bytes(tensor.data).startswith(b"[") for tensor in request.inputs):
+            return request
+    return decode(body, _REQUEST, _FIELDS)
 
 
 def read_binary(body: bytes | memoryview, head: int) -> Question:
@@ -108,7 +141,7 @@ def read_binary(body: bytes | memoryview, head: int) -> Question:
     return Question(request, raws)
 
 
-def _require_values(tensor: RequestInput, missing: str = "") -> int | None:
+def _require_values(tensor: RequestInput | LongInput, missing: str = "") -> int | None:
     """How many bytes of a tensor stand behind the JSON; None for one whose values are in it. Raises InvalidRequest."""
     parameters = tensor.parameters or _NONE
     refuse_shared_memory(parameters, tensor.name)
@@ -174,15 +207,21 @@ def _free_axis(name: str, axes: list[int], count: int) -> list[int]:
 def wanted_outputs(question: Question, pipeline: Pipeline) -> Sequence[Wanted]:
     """The outputs to answer with, in the order asked, or all. Raises InvalidRequest for one that is not there."""
     request = question.request
-    parameters = request.parameters or _NONE
-    binary = question.bare or _flag(parameters, "binary_data_output", default=False)
+    binary = question.bare
+    if request.parameters:
+        binary = binary or _flag(request.parameters, "binary_data_output", default=False)
     if not request.outputs:
-        return [Wanted(name, binary) for name in pipeline.outputs]
+        return _all(tuple(pipeline.outputs), binary=binary)
     chosen_outputs([output.name for output in request.outputs], pipeline)
     wanted = {output.name: _wanted(output, binary=binary) for output in request.outputs}
     if len(wanted) < len(request.outputs):
         raise InvalidRequest("an output is asked for twice")
     return list(wanted.values())
+
+
+@lru_cache(maxsize=1024)
+def _all(names: tuple[str, ...], *, binary: bool) -> Sequence[Wanted]:
+    return tuple(Wanted(name, binary) for name in names)
 
 
 def _wanted(output: RequestOutput, *, binary: bool) -> Wanted:
@@ -200,7 +239,7 @@ def _flag(parameters: Mapping[str, Any], name: str, *, default: bool) -> bool:
     return value
 
 
-def require_model(request: Request, name: str, version: str | None) -> None:
+def require_model(request: Request | LongRequest, name: str, version: str | None) -> None:
     """Raises InvalidRequest if the body names another model than the path does."""
     if request.model_name not in (None, name):
         raise InvalidRequest(f"the path names the model {name!r}, and the body {request.model_name!r}")

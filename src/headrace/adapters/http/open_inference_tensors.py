@@ -5,45 +5,56 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from math import prod
 from typing import Any, Final
 
 import msgspec
 
-from headrace.adapters.http.open_inference_requests import Question, RequestInput
+from headrace.adapters.http.body import decode
+from headrace.adapters.http.open_inference_numbers import numbers
+from headrace.adapters.http.open_inference_requests import LongInput, Question, RequestInput
 from headrace.adapters.http.rendering import to_json
 from headrace.adapters.open_inference import raw, tensors
 from headrace.adapters.open_inference.datatypes import BY_DTYPE
 from headrace.adapters.open_inference.outputs import JSON_TEXT, Tensor, as_array, to_tensor
-from headrace.adapters.open_inference.tensors import folded, wrong_size
+from headrace.adapters.open_inference.tensors import in_shape, wrong_size
 from headrace.domain.errors import InvalidInput
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.tensors import Column, TensorSpec
 from headrace.services.context import Inputs
 
+_LIST: Final = msgspec.json.Decoder(list[Any])
 BASE64: Final[Mapping[str, Any]] = {"content_type": "base64"}
 
 
 def to_inputs(question: Question, pipeline: Pipeline) -> Inputs:
-    """The tensors of a request as columns: arrays of those that came raw, nested lists of those in JSON.
+    """The tensors of a request as columns: arrays of those that came raw, of those in JSON mostly nested lists.
 
     Raises InvalidInput for a shape that does not hold, a datatype that does not fit, and an unknown or repeated name.
     """
     raws = question.raws
+    given: Sequence[RequestInput | LongInput] = question.request.inputs
     if not raws:
-        return tensors.to_inputs(question.request.inputs, pipeline, _column)
+        return tensors.to_inputs(given, pipeline, _column)
 
-    def column(tensor: RequestInput, spec: TensorSpec) -> Column:
+    def column(tensor: RequestInput | LongInput, spec: TensorSpec) -> Column:
         if tensor.name in raws:
             return raw.column_of(raws[tensor.name], tensor, spec, tensor.parameters)
         return _column(tensor, spec)
 
-    return tensors.to_inputs(question.request.inputs, pipeline, column)
+    return tensors.to_inputs(given, pipeline, column)
 
 
-def _column(tensor: RequestInput, spec: TensorSpec) -> list[Any]:
-    """The data of a tensor nested as its shape says; the elements of BYTES as the column wants them."""
-    column = _nested(tensor, tensor.data or [])
+def _column(tensor: RequestInput | LongInput, spec: TensorSpec) -> Column:
+    """The data of a tensor in its shape; the elements of BYTES as the column wants them."""
+    data = tensor.data
+    if isinstance(data, msgspec.Raw):
+        text = bytes(data)
+        if (array := numbers(text, spec, tensor.shape)) is not None and tensor.datatype != "FP16":
+            return array
+        data = decode(text, _LIST, ())
+    column = _in_shape(tensor, data or [], spec)
     if tensor.datatype == "FP16":
         raise InvalidInput(
             f"input {tensor.name!r}: FP16 has no form in JSON; send it as binary data, or send FP32",
@@ -55,12 +66,12 @@ def _column(tensor: RequestInput, spec: TensorSpec) -> list[Any]:
     return [_element(value, tensor.name, spec.dtype, coded) for value in column]
 
 
-def _nested(tensor: RequestInput, data: list[Any]) -> list[Any]:
-    """The data of a tensor nested as its shape says, be it given so or as one flat list."""
+def _in_shape(tensor: RequestInput | LongInput, data: list[Any], spec: TensorSpec) -> Column:
+    """The data of a tensor in its shape, be it given so or as one flat list."""
     shape = tensor.shape
     flat = not data or not isinstance(data[0], list)
     if flat and len(data) == prod(shape):
-        return folded(data, shape)
+        return in_shape(data, shape, spec)
     if flat or not _has_shape(data, shape):
         raise wrong_size(tensor, f"{len(data)} values were sent" if flat else "nested data of another form was sent")
     return data
@@ -70,9 +81,13 @@ def _has_shape(data: list[Any], shape: Sequence[int]) -> bool:
     """Whether lists are nested as *shape* says, down to the elements, which are left to the column's check."""
     if not shape or len(data) != shape[0]:
         return False
-    if len(shape) == 1:
-        return True
-    return all(isinstance(item, list) and _has_shape(item, shape[1:]) for item in data)
+    if len(shape) == 2 and len(data) == 1:  # one row, as most requests are
+        return isinstance(data[0], list) and len(data[0]) == shape[1]
+    for axis, size in enumerate(shape[1:], 2):
+        if data and not (set(map(type, data)) == {list} and set(map(len, data)) == {size}):
+            return False
+        data = list(chain.from_iterable(data)) if axis < len(shape) else []
+    return True
 
 
 def _element(value: Any, name: str, dtype: str, coded: Any) -> Any:

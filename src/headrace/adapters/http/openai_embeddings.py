@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -32,6 +32,9 @@ from headrace.domain.tensors import Array
 from headrace.services.context import Result
 from headrace.services.inputs import rows_to_inputs
 
+_HIT: Final = b"headrace; hit"
+_MISS: Final = b"headrace; fwd=miss"
+
 
 class EmbeddingCalls:
     """Answers embedding calls."""
@@ -55,7 +58,9 @@ class EmbeddingCalls:
         if given.dimensions is not None and "dimensions" not in pipeline.inputs:
             vectors = shortened(vectors, given.dimensions)
         packed = given.encoding_format == "base64"
-        await call.answer_json(_answer(result, vectors, prompts, packed=packed))
+        # A client of the protocol may not look at keys that it does not know: here a header says it (RFC 9211).
+        told = [] if pipeline.spec.cache is None else [(b"cache-status", _HIT if result.cached else _MISS)]
+        await call.answer_json(_answer(result, vectors, prompts, packed=packed), extra=told)
 
     def _vectors(self, result: Result, pipeline: Pipeline) -> Array:
         """The embeddings as float32 [n, d]. A split may have led to another version than the one that was asked."""

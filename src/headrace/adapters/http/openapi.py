@@ -112,6 +112,10 @@ _HEADERS: Final[Sequence[Schema]] = (
         "description": "how long the caller waits",
     },
     {
+        "name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "maxLength": 255},
+        "description": "a repetition with the same key and body gets the first answer",
+    },
+    {
         "name": "explain", "in": "query", "schema": {"type": "string", "enum": ["0", "1"]},
         "description": "add where the time went",
     },

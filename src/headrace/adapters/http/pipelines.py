@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -84,5 +85,4 @@ def _step(step: StepSpec) -> dict[str, Any]:
 def _batching(spec: PipelineSpec) -> Any:
     if not isinstance(spec.batching, Batching):
         return False
-    batching = spec.batching
-    return {"max_size": batching.max_size, "max_wait_ms": batching.max_wait_ms, "max_queue": batching.max_queue}
+    return asdict(spec.batching)

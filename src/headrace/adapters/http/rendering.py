@@ -60,6 +60,11 @@ def plain(value: Any) -> Any:
     raise TypeError(f"a {type(value).__name__} has no JSON form")
 
 
+def ready_made(content: Any) -> Any:
+    """*content* written as JSON now, to stand as it is in an answer that is written later."""
+    return orjson.Fragment(to_json(content))
+
+
 def no_rows(pipeline: Pipeline) -> Result:
     """The answer to a request without rows: every output column, empty; a free axis has size 0."""
     columns: dict[str, Column] = {}
@@ -112,19 +117,3 @@ def with_details(error: EngineError, message: str, details: Mapping[str, Any]) -
     fuller.message = message
     fuller.details = details
     return fuller
-
-
-def explained(result: Result) -> dict[str, Any]:
-    """Where the time of a request went, and who answered it."""
-    timing = result.timing
-    return {
-        "route": result.route,
-        "cached": result.cached,
-        "digest": result.digest,
-        "queue_ms": round(result.queue_s * 1e3, 3),
-        "run_ms": round(timing.run_s * 1e3, 3),
-        "batch_size": timing.batch_size,
-        "steps": [
-            {"phase": phase, "name": name, "ms": round(seconds * 1e3, 3)} for phase, name, seconds in timing.steps
-        ],
-    }

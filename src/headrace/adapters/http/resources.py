@@ -16,6 +16,7 @@ from headrace.adapters.http.framework import Application
 from headrace.adapters.http.health import HealthCalls
 from headrace.adapters.http.models import models_router
 from headrace.adapters.http.openapi import Documentation
+from headrace.adapters.http.pipeline_routes import routes_router
 from headrace.adapters.http.pipelines import pipelines_router
 from headrace.adapters.http.replies import FAILURES, failed, reply
 from headrace.adapters.http.streams import streams_router
@@ -23,6 +24,7 @@ from headrace.adapters.http.streams_events import StreamCalls
 from headrace.domain.errors import EngineError
 from headrace.services.deployments import Deployments
 from headrace.services.inference import Inference
+from headrace.services.routes import Routes
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ def build(
     streams: StreamCalls,
     about: About,
     max_body: int,
+    routes: Routes | None = None,
 ) -> Application:
     """The application, with no middleware of its own: what it would do, the door around it does."""
     app = FastAPI(title=about.title, version=about.version, redoc_url=None, redirect_slashes=False)
@@ -49,6 +52,8 @@ def build(
     app.include_router(models_router(inference, deployments, max_body))
     app.include_router(pipelines_router(inference, deployments))
     app.include_router(streams_router(streams))
+    if routes is not None:
+        app.include_router(routes_router(routes, max_body))
     _add_health(app, health)
     documentation = Documentation(app, inference, deployments, guarded=about.guarded)
     app.openapi = documentation.current  # type: ignore[method-assign]

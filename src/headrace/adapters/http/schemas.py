@@ -117,7 +117,13 @@ def answer_schema(pipeline: Pipeline) -> Schema:
                 "outputs": {"anyOf": [row, {"type": "array", "items": {"anyOf": [row, failed]}}]},
                 "cached": {"type": "boolean"},
                 "timestamp": {"type": "string", "format": "date-time"},
-                "explain": {"type": "object"},
+                "explain": {
+                    "type": "object",
+                    "properties": {
+                        "total_ms": {"type": "number"},
+                        "parts": {"type": "object", "additionalProperties": {"type": "number"}},
+                    },
+                },
             },
         }
     )

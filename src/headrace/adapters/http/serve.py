@@ -14,6 +14,7 @@ import uvicorn
 from headrace.adapters.http.app import HttpDoor
 from headrace.adapters.http.connection import Protocol
 from headrace.adapters.http.settings import ApiSettings
+from headrace.adapters.http.shared_listener import Counts, SharedListener
 from headrace.domain.errors import InvalidConfig
 
 BACKLOG: Final = 2048
@@ -58,16 +59,18 @@ async def serve(
     on_listening: Callable[[str], Awaitable[None] | None] | None = None,
     *,
     listener: socket.socket | None = None,
+    counts: Counts | None = None,
 ) -> int:
     """Serve *app* until *stop* is set, and then until what was accepted is answered.
 
-    *on_listening* gets the URL once connections are accepted. Without a *listener* one is bound from *settings*.
+    *on_listening* gets the URL once connections are accepted. Without a *listener* one is bound from *settings*;
+    *counts* stand beside one that other processes share.
     When stopping, readiness goes first; after ``drain_delay_s`` no more connections are accepted; requests under
     way have ``drain_s`` to be answered. Returns how many were cut off (0: every accepted request has its answer).
     Raises InvalidConfig if the address cannot be had.
     """
     listener = listener or bind(settings.host, settings.port)
-    server = _Server(_config(app, settings), app, settings, stop)
+    server = _Server(_config(app, settings), app, settings, stop, counts)
     if on_listening is not None:
         server.on_started = lambda: on_listening(address_of(listener))
     await server.serve(sockets=[listener])
@@ -115,13 +118,28 @@ def _queued(listener: socket.socket) -> Iterator[socket.socket]:
 class _Server(uvicorn.Server):
     """uvicorn's, told to stop by an event, which loses no accepted request."""
 
-    def __init__(self, config: uvicorn.Config, app: HttpDoor, settings: ApiSettings, stop: asyncio.Event) -> None:
+    def __init__(
+        self, config: uvicorn.Config, app: HttpDoor, settings: ApiSettings, stop: asyncio.Event, counts: Counts | None
+    ) -> None:
         super().__init__(config)
+        self._counts = counts
         self.cut = 0
         self.on_started: Callable[[], Awaitable[None] | None] | None = None
         self._app = app
         self._settings = settings
         self._stop = stop
+        self._shared: list[SharedListener] = []
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept; from a socket that other processes share, one connection at a time."""
+        if self._counts is None:
+            await super().startup(sockets)
+            return
+        await super().startup([])
+        open_now = self.server_state.connections.__len__
+        self._shared = [SharedListener(one, self._protocol, self._counts, open_now) for one in sockets or []]
+        for shared in self._shared:
+            shared.open()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -159,7 +177,7 @@ class _Server(uvicorn.Server):
 
     async def _stop_accepting(self, sockets: list[socket.socket]) -> None:
         """Close the listeners, after those who stand in their queue have been let in."""
-        if self._settings.workers == 1:  # on a shared listener other processes go on accepting
+        if self._counts is None:  # on a shared listener other processes go on accepting
             for listener in sockets:
                 listener.listen(0)  # lets nobody new into the queue
         await asyncio.sleep(TICK_S)
@@ -167,6 +185,8 @@ class _Server(uvicorn.Server):
         late = [client for listener in sockets for client in _queued(listener)]
         for server in self.servers:
             server.close()
+        for shared in self._shared:
+            shared.close()
         for listener in sockets:
             listener.close()
         for client in late:

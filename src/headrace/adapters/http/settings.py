@@ -42,7 +42,10 @@ class ApiSettings:
     middleware: tuple[str, ...] = field(
         default=(), metadata={"doc": "ASGI middleware (app -> app) as `package.module:callable`, the outermost first"}
     )
-    workers: Count = field(default=1, metadata={"doc": "processes that share the port"})
+    workers: Count = field(
+        default=1,
+        metadata={"doc": "processes that share the port; each loads all models, and one that dies is started again"},
+    )
 
     @property
     def max_body(self) -> int:

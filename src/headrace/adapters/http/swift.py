@@ -19,7 +19,7 @@ from headrace.core.logging import logger
 
 LARGEST_BODY: Final = 65_536
 """Bytes that are gathered before the call starts; what is longer is read by the call itself, as it comes."""
-SLOW_HEADERS: Final = frozenset({b"transfer-encoding", b"content-encoding", b"expect", b"upgrade"})
+SLOW_HEADERS: Final = frozenset({b"transfer-encoding", b"content-encoding", b"expect", b"idempotency-key", b"upgrade"})
 """With one of these a request goes the normal way."""
 CALLER: Final = "headrace.caller"
 """The key of the scope under which a swift cycle stands in for the task that there is not."""
@@ -27,6 +27,20 @@ CALLER: Final = "headrace.caller"
 _STATUS: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
 log = logger(__name__)
+
+
+class _Written:
+    """The headers that every answer has (the date, above all) as bytes: they change once a second."""
+
+    headers: Sequence[tuple[bytes, bytes]] = ()
+    text = b""
+
+
+def _written(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+    if headers is not _Written.headers:
+        _Written.headers = headers
+        _Written.text = b"".join(b"%b: %b\r\n" % header for header in headers)
+    return _Written.text
 
 
 def is_hot(target: bytes) -> bool:
@@ -41,7 +55,7 @@ class Swift:
     """
 
     __slots__ = (
-        "_context", "_coroutine", "_date", "_head", "_on_response", "_waiter", "_waits_for", "body",
+        "_context", "_coroutine", "_defaults", "_head", "_on_response", "_waiter", "_waits_for", "body",
         "disconnected", "keep_alive", "more_body", "response_complete", "scope", "transport",
     )  # fmt: skip
 
@@ -61,7 +75,7 @@ class Swift:
         self.disconnected = False
         self.response_complete = False
         self.keep_alive = keep_alive
-        self._date = default_headers
+        self._defaults = default_headers
         self._on_response = on_response
         self._head = b""
         self._waiter: asyncio.Future[None] | None = None
@@ -103,24 +117,32 @@ class Swift:
     async def send(self, message: Message) -> None:
         """Keep the head until the body is there, and write both at once."""
         if message["type"] == "http.response.start":
-            self._head = self._headed(message)
+            self._head = self._headed(message["status"], message["headers"])
             return
         if self.disconnected or self.response_complete:
             return
-        self.response_complete = not message.get("more_body", False)
         self.transport.write(self._head + message.get("body", b""))
         self._head = b""
-        if not self.response_complete:
-            return
+        if not message.get("more_body", False):
+            self._complete()
+
+    def reply(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
+        """The whole answer at once: what two messages to `send` would do."""
+        if not (self.disconnected or self.response_complete):
+            self.transport.write(self._headed(status, headers) + body)
+            self._complete()
+
+    def _complete(self) -> None:
+        self.response_complete = True
         self.set()
         if not self.keep_alive:
             self.transport.close()
         self._on_response()
 
-    def _headed(self, message: Message) -> bytes:
+    def _headed(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
         closing = not self.keep_alive
-        parts = [_STATUS[message["status"]]]
-        for name, value in (*self._date, *message["headers"]):
+        parts = [_STATUS[status], _written(self._defaults)]
+        for name, value in headers:
             if name == b"connection" and value == b"close":
                 closing = True
                 continue

@@ -100,8 +100,8 @@ class UploadCalls:
         column = upload_column(pipeline, "text")
         call.uncounted = False
         inputs = rows_to_inputs(pipeline, [{column: _as_column(pipeline, column, given.text)}])
-        result = await self._native.run(call, pipeline, asked, inputs, request)
-        await call.answer_json(self._native.envelope(call, result, one_row(result), explain=call.asks("explain")))
+        result = await self._native.run(call, pipeline, asked, inputs, request, call.stopwatch)
+        await call.answer_json(self._native.envelope(call, result, one_row(result), watch=call.stopwatch))
 
     async def _form(self, call: Call) -> Form:
         boundary = boundary_of(call.headers.get(b"content-type", b""))
@@ -130,9 +130,10 @@ class UploadCalls:
         column = upload_column(pipeline, kind)
         value = _value(pipeline, column, part)
         request = self._native.request(call)
-        result = await self._native.run(call, pipeline, asked, rows_to_inputs(pipeline, [{column: value}]), request)
-        outputs = one_row(result)
-        return self._native.data(result, outputs, metadata=_metadata(part), explain=call.asks("explain"))
+        inputs = rows_to_inputs(pipeline, [{column: value}])
+        watch = None if call.stopwatch is None else call.stopwatch.fork()  # files of one call run side by side
+        result = await self._native.run(call, pipeline, asked, inputs, request, watch)
+        return self._native.data(result, one_row(result), metadata=_metadata(part), watch=watch)
 
 
 def upload_column(pipeline: Pipeline, kind: Kind | None) -> str:

@@ -40,15 +40,16 @@ def column_of(
 def array_of(raw: bytes | memoryview, dtype: np.dtype[Any], shape: Sequence[int]) -> Array:
     """Bytes as an array in this machine's byte order, aligned and free to be written to: models do.
 
-    It is a view where *raw* lies so already, else a copy.
+    It is a view where *raw* lies so already, else of a copy.
     """
     if dtype.kind == "b":
         true: Array = np.frombuffer(raw, np.uint8) != 0
         return true.reshape(shape)
-    view: Array = np.ndarray(shape, dtype, raw)
+    copied = isinstance(raw, bytes) or raw.readonly
+    view: Array = np.ndarray(shape, dtype, bytearray(raw) if copied else raw)
     if not dtype.isnative:
         return view.astype(dtype.newbyteorder("="))
-    return view if view.flags.behaved else view.copy()  # behaved: aligned and writeable
+    return view if copied or view.flags.aligned else view.copy()
 
 
 def wrong_bytes(tensor: Given, itemsize: int, found: int) -> InvalidInput:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from headrace.domain.registry import PipelineRef
-from headrace.services.measures import Histogram, Measures, SizedBatches
+from headrace.services.measures import Histogram, Lookups, Measures, SizedBatches
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,8 @@ class Statistics:
 def statistics_of(measures: Measures, ref: PipelineRef) -> Statistics:
     """The figures of *ref*, of all doors and speeds; copies to a shadow are its own requests."""
     answered = [(code, seen) for (one, _, _, code), seen in measures.requests.items() if one == ref]
-    sizes = measures.batch_sizes.get(ref)
+    sizes = [seen for (one, _), seen in measures.batch_sizes.items() if one == ref]
+    lookups = measures.cache.get(ref, Lookups())
     return Statistics(
         success=_total(seen for code, seen in answered if code == "ok"),
         fail=_total(seen for code, seen in answered if code != "ok"),
@@ -62,10 +63,10 @@ def statistics_of(measures: Measures, ref: PipelineRef) -> Statistics:
         compute_input=_phase(measures, ref, "preprocess"),
         compute_infer=_phase(measures, ref, "infer"),
         compute_output=_phase(measures, ref, "postprocess"),
-        cache_hit=Duration(measures.cache.get((ref, "hit"), 0)),
-        cache_miss=Duration(measures.cache.get((ref, "miss"), 0)),
-        inference_count=int(sizes.sum) if sizes else 0,
-        execution_count=sum(sizes.counts) if sizes else 0,
+        cache_hit=Duration(lookups.hit),
+        cache_miss=Duration(lookups.miss),
+        inference_count=int(sum(seen.sum for seen in sizes)),
+        execution_count=sum(sum(seen.counts) for seen in sizes),
         last_inference_ms=int(measures.last_at.get(ref, 0.0) * 1e3),
         batches=[_sized(size, seen) for size, seen in sorted(measures.by_size.get(ref, {}).items())],
     )
@@ -80,8 +81,7 @@ def _sized(size: int, seen: SizedBatches) -> BatchStatistics:
 
 
 def _phase(measures: Measures, ref: PipelineRef, phase: str) -> Duration:
-    seen = measures.phases.get((ref, phase))
-    return _total([seen] if seen else [])
+    return _total(seen for (one, _, other), seen in measures.phases.items() if (one, other) == (ref, phase))
 
 
 def _total(histograms: Iterable[Histogram]) -> Duration:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import array as packed
 from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any, Final, Protocol, TypeVar
+
+import numpy as np
 
 from headrace.adapters.open_inference.datatypes import KINDS, NAMES, datatype_of
 from headrace.domain.errors import InvalidInput
 from headrace.domain.parameters import nearest
 from headrace.domain.pipeline import Pipeline
-from headrace.domain.tensors import Column, TensorSpec
+from headrace.domain.tensors import Array, Column, TensorSpec
 from headrace.services.context import Inputs
 
 LIMIT: Final = 2**31
 """Elements that an axis may have: far beyond any body, and safe to multiply."""
 MAX_EMPTY_ROWS: Final = 65_536
 """Rows of which each is empty, and which therefore cost their sender nothing."""
+_CODES: Final = {"f": "d", "i": "q", "u": "q"}
 
 
 class Given(Protocol):
@@ -105,7 +109,9 @@ def _fits(kind: str, wanted: str) -> bool:
 def require_shape(tensor: Given) -> None:
     """Raises InvalidInput for a shape that no tensor can have, or that would make much of nothing."""
     shape = tensor.shape
-    if len(shape) > 32 or any(not 0 <= size < LIMIT for size in shape):
+    if not shape:
+        return
+    if len(shape) > 32 or min(shape) < 0 or max(shape) >= LIMIT:
         raise InvalidInput(f"input {tensor.name!r} has the impossible shape {list(shape)!r:.100}")
     if 0 in shape and prod(size for size in shape if size) > (MAX_EMPTY_ROWS if shape[0] else LIMIT):
         raise InvalidInput(f"input {tensor.name!r} has the shape {list(shape)!r:.100}, and nothing in it")
@@ -127,6 +133,32 @@ def folded(values: list[Any], shape: Sequence[int]) -> list[Any]:
             return [[] for _ in range(shape[0])]
         values = [values[start : start + size] for start in range(0, len(values), size)]
     return values
+
+
+def in_shape(values: list[Any], shape: Sequence[int], spec: TensorSpec) -> Column:
+    """A flat list, as JSON gives it, as the column that *spec* asks for; as many values as *shape* says.
+
+    Numbers in many axes become an array at once, for nesting them takes longer than all the rest. What is no such
+    number stands in lists: whoever makes the column says what is wrong with it.
+    """
+    array = _packed(values, spec.dtype) if values and spec.numeric and len(shape) > 2 else None
+    return folded(values, shape) if array is None else array.reshape(shape)
+
+
+def _packed(values: list[Any], name: str) -> Array | None:
+    """Plain numbers as an array; None if there are others among them."""
+    dtype = np.dtype(name)
+    code = "f" if name == "float32" else _CODES.get(dtype.kind)
+    if code is None:
+        return None
+    try:
+        array: Array = np.frombuffer(packed.array(code, values), code)
+    except (TypeError, OverflowError):
+        return None
+    if dtype.kind in "iu" and not np.iinfo(dtype).min <= array.min() <= array.max() <= np.iinfo(dtype).max:
+        return None
+    with np.errstate(over="ignore"):  # beyond float16 lies infinity, as everywhere in NumPy
+        return array.astype(dtype, copy=False)
 
 
 def whole(column: Column, spec: TensorSpec) -> Any:

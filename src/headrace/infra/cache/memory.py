@@ -1,14 +1,18 @@
-"""How are values kept in this process, within a number of bytes?"""
+"""How are answers kept in this process, within a number of bytes?"""
 
 from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-ENTRY_BYTES: Final = 240
-"""What an entry costs beside its key and value: two bytes headers, a tuple, a float and a place in the table."""
+from headrace.domain.ports import CacheLevel
+from headrace.domain.tensors import Column
+from headrace.infra.cache.columns import decode, frozen
+
+ENTRY_BYTES: Final = 400
+"""What an entry costs beside its key and values: the objects around them and a place in the table, as measured."""
 
 
 class MemoryCache:
@@ -20,12 +24,14 @@ class MemoryCache:
     method waits, so callers never see one another's halves.
     """
 
+    waits: Final = False
+
     def __init__(self, max_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
         if max_bytes < 0:
             raise ValueError(f"a cache cannot hold {max_bytes} bytes")
         self._max_bytes = max_bytes
         self._clock = clock
-        self._entries: OrderedDict[bytes, tuple[bytes, float]] = OrderedDict()
+        self._entries: OrderedDict[bytes, tuple[Mapping[str, Column] | bytes, float, int]] = OrderedDict()
         self._used_bytes = 0
 
     def __len__(self) -> int:
@@ -36,28 +42,44 @@ class MemoryCache:
         """What the entries count for now."""
         return self._used_bytes
 
-    async def get(self, key: bytes) -> bytes | None:
-        """The value of *key*, or None."""
+    def at_hand(self, key: bytes) -> Mapping[str, Column] | None:
+        """The answer of *key*, or None. Its arrays are read-only."""
         entry = self._entries.get(key)
         if entry is None:
             return None
-        value, expires = entry
+        kept, expires, _ = entry
         if self._clock() >= expires:
             self._drop(key)
             return None
         self._entries.move_to_end(key)
-        return value
+        return decode(kept) if isinstance(kept, bytes) else kept
 
-    async def set(self, key: bytes, value: bytes, ttl_s: float) -> None:
-        """Keep *value* for *ttl_s* seconds; one too large for the whole cache is not kept at all."""
+    async def get(self, keys: Sequence[bytes]) -> Sequence[Mapping[str, Column] | None]:
+        """The answer of each of *keys*, or None."""
+        return [self.at_hand(key) for key in keys]
+
+    async def set(self, answers: Mapping[bytes, Mapping[str, Column]], ttl_s: float) -> None:
+        """Keep *answers* for *ttl_s* seconds; what is too large for the whole cache is not kept at all."""
+        for key, columns in answers.items():
+            self.keep(key, columns, ttl_s)
+
+    def keep(self, key: bytes, columns: Mapping[str, Column], ttl_s: float) -> None:
+        """Keep one answer, in the place of an older one."""
         self._drop(key)
-        cost = _cost(key, value)
-        if ttl_s <= 0 or cost > self._max_bytes:
+        own = frozen(columns) if ttl_s > 0 else None
+        if own is None:
             return
-        self._entries[key] = (value, self._clock() + ttl_s)
+        cost = len(key) + own[1] + ENTRY_BYTES
+        if cost > self._max_bytes:
+            return
+        self._entries[key] = (own[0], self._clock() + ttl_s, cost)
         self._used_bytes += cost
         while self._used_bytes > self._max_bytes:
             self._drop(next(iter(self._entries)))
+
+    def levels(self) -> Sequence[CacheLevel]:
+        """This one."""
+        return [CacheLevel("memory", used_bytes=self._used_bytes)]
 
     async def close(self) -> None:
         """Forget everything."""
@@ -67,8 +89,4 @@ class MemoryCache:
     def _drop(self, key: bytes) -> None:
         entry = self._entries.pop(key, None)
         if entry is not None:
-            self._used_bytes -= _cost(key, entry[0])
-
-
-def _cost(key: bytes, value: bytes) -> int:
-    return len(key) + len(value) + ENTRY_BYTES
+            self._used_bytes -= entry[2]

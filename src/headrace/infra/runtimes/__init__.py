@@ -7,8 +7,9 @@ from importlib import import_module
 from typing import Any, Final, cast
 
 from headrace.domain.errors import InvalidConfig
-from headrace.domain.model import Model
+from headrace.domain.model import Model, ModelAdapter
 from headrace.domain.parameters import nearest
+from headrace.infra.runtimes.resident import resident_bytes, taken_since
 
 RUNTIMES: Final[Mapping[str, str]] = {
     "onnx": "headrace.infra.runtimes.onnx:OnnxModel",
@@ -36,5 +37,9 @@ def load_model(type: str, model_path: str, config: Mapping[str, Any]) -> Model:
     *config* is the workspace, and ``path`` the path as it is shown. Raises InvalidConfig.
     """
     model = create(type)
+    before = resident_bytes()
     model.load(model_path, config)
-    return cast(Model, getattr(model, "wrapped", model))
+    loaded = cast(Model, getattr(model, "wrapped", model))
+    if isinstance(loaded, ModelAdapter):
+        loaded.loaded_bytes = taken_since(before, model_path)
+    return loaded

@@ -160,6 +160,7 @@ class OnnxModel(ModelAdapter):
             if CUDA in runtime.get_available_providers():
                 session = _on_gpu(runtime, file, options, device.index)
                 if session is not None:
+                    self.device = f"cuda:{device.index}"
                     return session
                 why = "CUDA found no usable GPU"
         if warning := device.settle_for_cpu(why):

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
-
-class Buckets(Protocol):
-    """A histogram as the services keep it: counts per bucket, one more than there are bounds, and the sum."""
-
-    bounds: tuple[float, ...]
-    counts: list[int]
-    sum: float
-
+from headrace.core.families import Family, Kind, Sample
 
 Labelled = Iterator[tuple[tuple[str, ...], Any]]
 
@@ -21,7 +14,7 @@ class Exposition:
     """Renders families of counters, gauges and histograms; each is read anew at every scrape."""
 
     def __init__(self) -> None:
-        self._families: list[tuple[str, str, str, tuple[str, ...], Callable[[], Labelled]]] = []
+        self._families: list[tuple[Kind, str, str, tuple[str, ...], Callable[[], Labelled]]] = []
 
     def counter(self, name: str, help_text: str, labels: Sequence[str], read: Callable[[], Labelled]) -> None:
         """Show a counter *name*; *read* gives (label values, number) pairs."""
@@ -32,11 +25,35 @@ class Exposition:
         self._families.append(("gauge", name, help_text, tuple(labels), read))
 
     def histogram(self, name: str, help_text: str, labels: Sequence[str], read: Callable[[], Labelled]) -> None:
-        """Show a histogram *name*; *read* gives (label values, Buckets) pairs."""
+        """Show a histogram *name*; *read* gives (label values, histogram) pairs.
+
+        A histogram has upper *bounds*, *counts* (one more, for what is above), and the *sum* of what was seen.
+        """
         self._families.append(("histogram", name, help_text, tuple(labels), read))
 
+    def read(self) -> list[Family]:
+        """The families as they are now."""
+        return [
+            Family(kind, name, help_text, labels, tuple(_sample(kind, *one) for one in read()))
+            for kind, name, help_text, labels, read in self._families
+        ]
+
+    def render(self, families: Iterable[Family] | None = None) -> bytes:
+        """*families*, or those of this process, in the text format 0.0.4, in UTF-8."""
+        from prometheus_client import CollectorRegistry, generate_latest
+
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(_Collector(self.read() if families is None else families))
+        return bytes(generate_latest(registry))
+
+
+class _Collector:
+    """Families as prometheus_client wants them."""
+
+    def __init__(self, families: Iterable[Family]) -> None:
+        self._families = list(families)
+
     def collect(self) -> Iterator[Any]:
-        """The families as prometheus_client wants them."""
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
         kinds: Mapping[str, Any] = {
@@ -44,29 +61,27 @@ class Exposition:
             "gauge": GaugeMetricFamily,
             "histogram": HistogramMetricFamily,
         }
-        for kind, name, help_text, labels, read in self._families:
-            family = kinds[kind](name, help_text, labels=labels)
-            for values, sample in read():
-                if kind == "histogram":
-                    family.add_metric(values, cumulative(sample), sample.sum)
+        for family in self._families:
+            shown = kinds[family.kind](family.name, family.help_text, labels=family.labels)
+            for sample in family.samples:
+                if family.kind == "histogram":
+                    shown.add_metric(sample.labels, cumulative(sample), sample.value)
                 else:
-                    family.add_metric(values, sample)
-            yield family
-
-    def render(self) -> bytes:
-        """The text format 0.0.4, in UTF-8."""
-        from prometheus_client import CollectorRegistry, generate_latest
-
-        registry = CollectorRegistry(auto_describe=False)
-        registry.register(self)
-        return bytes(generate_latest(registry))
+                    shown.add_metric(sample.labels, sample.value)
+            yield shown
 
 
-def cumulative(buckets: Buckets) -> list[tuple[str, float]]:
+def _sample(kind: Kind, labels: tuple[str, ...], found: Any) -> Sample:
+    if kind == "histogram":
+        return Sample(labels, found.sum, tuple(found.bounds), tuple(found.counts))
+    return Sample(labels, found)
+
+
+def cumulative(sample: Sample) -> list[tuple[str, float]]:
     """(upper bound, how many at most that) for each bucket, the last one without bound."""
     total = 0
     rows: list[tuple[str, float]] = []
-    for bound, count in zip((*map(_shown, buckets.bounds), "+Inf"), buckets.counts, strict=True):
+    for bound, count in zip((*map(_shown, sample.bounds), "+Inf"), sample.counts, strict=True):
         total += count
         rows.append((bound, float(total)))
     return rows

@@ -20,13 +20,15 @@ from headrace.domain.model_call import row_specs
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.spec import ModelSpec, ModelUse, PipelineSpec, StepSpec
 from headrace.domain.step import Place
+from headrace.infra.isolation.model import load_isolated, processes_of
 from headrace.infra.runtimes import load_model
 from headrace.infra.runtimes.workspace_code import source_file
 from headrace.infra.step_lookup import StepLookup
 from headrace.infra.workspace.artefacts import Digests
-from headrace.infra.workspace.model_pool import Held, ModelPool
+from headrace.infra.workspace.model_pool import Held, ModelPool, close
 from headrace.infra.workspace.models import NO_FILE
 from headrace.infra.workspace.pipelines import place_of, report_misfit, step_use
+from headrace.infra.workspace.placing import cannot_wait
 from headrace.infra.workspace.survey import Survey, spec_ref
 
 
@@ -72,16 +74,18 @@ class Builder:
         try:
             place = place_of(model, self._root)
             plan = _plan(spec, held.model, before, after, place, survey)
-            return Pipeline(
+            pipeline = Pipeline(
                 spec,
                 plan,
                 held.model,
                 model_name=model.name,
                 model_version=model.version,
                 digest=self._digest(spec, model, artefact, [*before, *after], place),
-                instances=model.instances,
+                instances=processes_of(asdict(model)) if model.isolation == "process" else model.instances,
                 release=held.release,
             )
+            _require_placeable(pipeline, survey)
+            return pipeline
         except BaseException:
             held.release()
             raise
@@ -108,7 +112,8 @@ class Builder:
 
         def load() -> Model:
             try:
-                return load_model(model.type, model.path if artefact.path is None else str(artefact.path), config)
+                where = model.path if artefact.path is None else str(artefact.path)
+                return (load_isolated if model.isolation == "process" else load_model)(model.type, where, config)
             except InvalidConfig as error:
                 raise _at_model(model, _key_in(error.message), error.message, survey) from error
             except EngineError:
@@ -119,7 +124,7 @@ class Builder:
 
         if artefact.path is None:  # code: the same bytes may behave differently, as it imports what it likes
             loaded = load()
-            return Held(loaded, loaded.close)
+            return Held(loaded, lambda: close(loaded))
         return self.pool.take(_hash(config, artefact.digest), load)
 
     def _digest(
@@ -175,9 +180,24 @@ def _plan(
     raise invalid(mistakes)
 
 
+def _require_placeable(pipeline: Pipeline, survey: Survey) -> None:
+    """Only a model that is loaded tells whether its code waits. Raises InvalidConfig for one that does on the loop."""
+    spec = pipeline.spec
+    if spec.placement != "inline" or pipeline.synchronous:
+        return
+    why = cannot_wait(f"model {pipeline.model_name!r}" if pipeline.remote else "a step")
+    origin = survey.origins.get(spec_ref(spec))
+    known = survey.declared.pipelines.get(spec_ref(spec))
+    if origin is None or known != spec:
+        raise InvalidConfig(f"placement: {why}")
+    remarks, mistakes = origin.apart()
+    remarks.add(known, "placement", why)
+    raise invalid(mistakes)
+
+
 def _key_in(message: str) -> str:
     """Which key of a model's file a runtime complains about."""
-    keys = ("options", "input_spec", "output_spec", "device", "threads")
+    keys = ("options", "input_spec", "output_spec", "device", "threads", "isolation")
     return next((key for key in keys if re.search(rf"\b{key}\b", message)), "path")
 
 

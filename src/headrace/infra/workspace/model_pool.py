@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from headrace.domain.model import Model, ModelAdapter
+from headrace.infra.runtimes.resident import give_back
 
 _STRIPES: Final = 64
 
@@ -54,10 +55,10 @@ class ModelPool:
                 return held
             model = load()
             if not (isinstance(model, ModelAdapter) and model.concurrent):
-                return Held(model, model.close)
+                return Held(model, lambda: close(model))
             with self._lock:
                 self._entries[key] = _Entry(model)
-            return self._join(key) or Held(model, model.close)
+            return self._join(key) or Held(model, lambda: close(model))
 
     def _join(self, key: str) -> Held | None:
         with self._lock:
@@ -73,4 +74,10 @@ class ModelPool:
             if entry.users:
                 return
             del self._entries[key]
-        entry.model.close()
+        close(entry.model)
+
+
+def close(model: Model) -> None:
+    """Close *model* and give back its memory."""
+    model.close()
+    give_back()

@@ -13,6 +13,7 @@ from headrace.domain.tensors import DTYPES, TensorSpec
 from headrace.infra.runtimes import RUNTIMES
 from headrace.infra.workspace.artefacts import PICKLED, is_url
 from headrace.infra.workspace.documents import Remarks
+from headrace.infra.workspace.isolation import check_isolation
 from headrace.infra.workspace.paths import exists, no_file
 from headrace.infra.workspace.python_objects import why_not_found
 
@@ -60,8 +61,7 @@ class ModelCheck:
             remarks.add(
                 spec, "sha256", f"found {len(spec.sha256)} characters, wanted the 64 hexadecimal digits of a SHA-256"
             )
-        if spec.isolation == "process":
-            remarks.add(spec, "isolation", "found 'process', which is not available in this version, wanted 'thread'")
+        check_isolation(spec, self._root, remarks)
         _columns(spec.input_spec, remarks.within("input_spec"))
         _columns(spec.output_spec, remarks.within("output_spec"))
 

@@ -12,15 +12,17 @@ from headrace.domain.doctor import Diagnosis, diagnose
 from headrace.domain.errors import EngineError, InvalidInput, NotFound
 from headrace.domain.fit import Misplaced, StepUse
 from headrace.domain.model_call import row_specs
-from headrace.domain.spec import Batching, ModelSpec, ModelUse, PipelineSpec, StepSpec
+from headrace.domain.spec import ModelSpec, ModelUse, PipelineSpec, StepSpec
 from headrace.domain.step import Place, StepType
 from headrace.domain.tensors import TensorSpec, to_column
 from headrace.infra.step_lookup import StepLookup
 from headrace.infra.workspace.artefacts import is_url
+from headrace.infra.workspace.batching import check_batching
 from headrace.infra.workspace.documents import Remarks
 from headrace.infra.workspace.model_index import ModelIndex
 from headrace.infra.workspace.models import NO_FILE, check_identity, specs_of
 from headrace.infra.workspace.paths import exists, no_file
+from headrace.infra.workspace.placing import check_placement
 
 Part = Literal["preprocessing", "postprocessing"]
 
@@ -41,7 +43,9 @@ class PipelineCheck:
         _unavailable(spec, remarks)
         self._database(spec, remarks)
         _repeated(spec, remarks)
-        inputs = self._fit(spec, self._model(spec, remarks), remarks).inputs
+        model = self._model(spec, remarks)
+        inputs = self._fit(spec, model, remarks).inputs
+        check_batching(spec, inputs, model, remarks)
         self._examples(spec, inputs, remarks)
         return inputs
 
@@ -76,6 +80,7 @@ class PipelineCheck:
             spec.outputs,
             place_of(model, self._root),
         )
+        check_placement(spec, model, [*before, *after], remarks)
         shift = 0 if remarks.document.whole else 1
         for misplaced in found.problems:
             uses = before if misplaced.part == "preprocessing" else after
@@ -174,18 +179,6 @@ def _numbers(spec: PipelineSpec, remarks: Remarks) -> None:
         remarks.add(spec, "timeout_s", f"found {spec.timeout_s:g}, wanted a number above 0")
     if spec.cache is not None and not spec.cache.ttl_s > 0:
         remarks.within("cache").add(spec.cache, "ttl_s", f"found {spec.cache.ttl_s:g}, wanted a number above 0")
-    if isinstance(spec.batching, Batching):
-        here = remarks.within("batching")
-        if spec.batching.max_size != "auto" and spec.batching.max_size < 1:
-            here.add(
-                spec.batching, "max_size", f"found {spec.batching.max_size}, wanted auto or an integer of at least 1"
-            )
-        if not 0 <= spec.batching.max_wait_ms < float("inf"):
-            here.add(
-                spec.batching, "max_wait_ms", f"found {spec.batching.max_wait_ms:g}, wanted a number of at least 0"
-            )
-        if spec.batching.max_queue < 1:
-            here.add(spec.batching, "max_queue", f"found {spec.batching.max_queue}, wanted an integer of at least 1")
 
 
 def _unavailable(spec: PipelineSpec, remarks: Remarks) -> None:

@@ -19,17 +19,23 @@ class StreamCheck:
         aliases: Mapping[str, str],
         routes: Sequence[RouteSpec],
         lost: Sequence[str],
+        workers: int = 1,
     ) -> None:
+        """*workers* is the number of processes that serve."""
         self._versions: dict[str, list[str]] = {}
         for ref in pipelines:
             self._versions.setdefault(ref.name, []).append(ref.version)
         self._aliases = aliases
         self._routes = {route.name: route for route in routes}
         self._lost = lost
+        self._workers = workers
 
     def look(self, spec: StreamSpec, remarks: Remarks) -> None:
         """Say what is wrong with *spec*."""
         self._pipeline(spec, remarks)
+        if self._workers > 1 and spec.broker == "memory:":
+            found = f"found a broker in the memory of one process, and api.workers is {self._workers}"
+            remarks.add(spec, "broker", f"{found}: an event would reach one worker alone; wanted workers: 1")
         here = remarks.within("window")
         if spec.window.max_events < 1:
             here.add(spec.window, "max_events", f"found {spec.window.max_events}, wanted an integer of at least 1")

@@ -19,6 +19,7 @@ from headrace.infra.workspace.models import ModelCheck
 from headrace.infra.workspace.pipelines import PipelineCheck
 from headrace.infra.workspace.routes import RouteCheck
 from headrace.infra.workspace.streams import StreamCheck, check_topics
+from headrace.infra.workspace.tokenizers import bytes_for_tokens
 
 FOLDERS: Final = ("models", "pipelines", "routes", "databases", "streams", "schedules")
 """What may stand under config/."""
@@ -28,7 +29,7 @@ FOLDERS: Final = ("models", "pipelines", "routes", "databases", "streams", "sche
 class Layout:
     """Where things lie in a workspace (absolute paths), and what holds where nothing is said.
 
-    *main_file* is where the rest of it was read from.
+    *main_file* is where the rest of it was read from; *workers* processes serve it.
     """
 
     root: Path
@@ -37,6 +38,7 @@ class Layout:
     default_adapter: str
     default_pipeline: str | None
     main_file: Path
+    workers: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,11 @@ class _Surveyor:
         everything = {**pipelines, **bare}
         default = self._default(everything, aliases)
         self._unused(models, written.values())
-        streams = self._streams(StreamCheck(everything, aliases, routes, self._lost))
+        for spec in pipelines.values():
+            use = spec.model if isinstance(spec.model, ModelUse) else ModelUse("")
+            model = models.specs.get((use.name, use.version or ""))
+            self._warnings += bytes_for_tokens(spec, model, self._layout.root, self._steps, self._reader)
+        streams = self._streams(StreamCheck(everything, aliases, routes, self._lost, self._layout.workers))
         declared = Declared(
             pipelines=everything,
             models=dict(models.specs),

@@ -1,0 +1,177 @@
+"""What do numbers and traces cost? ``python -m bench.overhead``: tiny at 64 connections, with them and without.
+
+Three servers run side by side and are put under load in turn, for a second or two each: one whose numbers are
+replaced by nothing, one as it comes, and one that also samples 1 % of its requests and sends their spans to a
+collector in this process. Each round gives a pair of figures a question; what is told is the median over all rounds,
+of answers a second and of processor time an answer. The latter hardly depends on what else the machine does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import shutil
+import statistics
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from bench.asking import Asking
+from bench.cells import Cell
+from bench.load import missing_tools
+from bench.running import Running, free_port, running
+from bench.servers import LAID_OUT, SERVERS, lay_out
+from bench.venvs import ROOT
+from bench.work import work
+
+LOGS = ROOT / "build" / "bench" / "logs"
+CELL = Cell("c64", 64)
+SHARE = 0.01
+GOAL = 0.05
+PAIRS = {"metrics": ("unmeasured", "metrics"), "traces": ("metrics", "traces"), "both": ("unmeasured", "traces")}
+"""What costs how much: the variant without it, and the one with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """One load of one variant: answers a second, and microseconds of the server's processor time an answer."""
+
+    per_second: float
+    cpu_us: float
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print; 0 when numbers and traces together cost less than the goal, 1 when more, 2 without tools."""
+    parser = argparse.ArgumentParser(prog="python -m bench.overhead", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=20, help="how often each variant is put under load")
+    parser.add_argument("--seconds", type=int, default=2, help="for how long")
+    parser.add_argument("--quick", action="store_true", help="eight rounds of a second: under a minute")
+    chosen = parser.parse_args(arguments)
+    if missing := missing_tools():
+        print(f"The load comes from {' and '.join(missing)}: please install it.", file=sys.stderr)
+        return 2
+    rounds, seconds = (8, 1) if chosen.quick else (chosen.rounds, chosen.seconds)
+    with _collecting() as collector:
+        found = _measured(rounds, seconds, collector.port)
+    print(f"{collector.deliveries} deliveries of spans, {collector.bytes / 1e6:.1f} MB")
+    if not collector.deliveries:
+        print("no span arrived: this says nothing about traces", file=sys.stderr)
+        return 2
+    for what, (without, with_it) in PAIRS.items():
+        print(_line(what, found[without], found[with_it]))
+    return 0 if cpu_cost(found["unmeasured"], found["traces"]) < GOAL else 1
+
+
+def cpu_cost(without: Sequence[Figures], with_it: Sequence[Figures]) -> float:
+    """By which part of itself the processor time of an answer grows: the median over the rounds."""
+    return statistics.median(b.cpu_us / a.cpu_us for a, b in zip(without, with_it, strict=True)) - 1
+
+
+def throughput_cost(without: Sequence[Figures], with_it: Sequence[Figures]) -> float:
+    """Which part of the answers a second is lost: the median over the rounds."""
+    return 1 - statistics.median(b.per_second / a.per_second for a, b in zip(without, with_it, strict=True))
+
+
+def _line(what: str, without: Sequence[Figures], with_it: Sequence[Figures]) -> str:
+    def middle(values: Iterator[float]) -> float:
+        return statistics.median(values)
+
+    return (
+        f"{what:8} processor time {cpu_cost(without, with_it):+6.1%} "
+        f"({middle(one.cpu_us for one in without):.1f} -> {middle(one.cpu_us for one in with_it):.1f} us), "
+        f"throughput {-throughput_cost(without, with_it):+6.1%} "
+        f"({middle(one.per_second for one in without):.0f} -> {middle(one.per_second for one in with_it):.0f}/s)"
+    )
+
+
+def _measured(rounds: int, seconds: int, collector: int) -> Mapping[str, list[Figures]]:
+    asking = Asking(SERVERS["headrace"], work("tiny"))
+    plain = lay_out(asking.work)
+    traced = _traced(plain, f"http://127.0.0.1:{collector}")
+    variants = {
+        "unmeasured": ("bench.unmeasured", plain),
+        "metrics": ("headrace", plain),
+        "traces": ("headrace", traced),
+    }
+    found: dict[str, list[Figures]] = {name: [] for name in variants}
+    with contextlib.ExitStack() as stack:
+        servers = {name: stack.enter_context(_server(asking, name, *how)) for name, how in variants.items()}
+        for server in servers.values():
+            asking.load(server.port, CELL, rate=0.0, seconds=1)
+        for turn in range(rounds):
+            names = list(variants)
+            for name in names[turn % 3 :] + names[: turn % 3]:  # none always follows the same one
+                found[name].append(_figures(asking, servers[name], seconds))
+    return found
+
+
+def _figures(asking: Asking, server: Running, seconds: int) -> Figures:
+    before = server.cpu_s()
+    load = asking.load(server.port, CELL, rate=0.0, seconds=seconds)
+    assert not load.errors, f"{load.errors} requests failed"
+    return Figures(load.per_second, (server.cpu_s() - before) / (load.per_second * seconds) * 1e6)
+
+
+@contextlib.contextmanager
+def _server(asking: Asking, name: str, module: str, workspace: Path) -> Iterator[Running]:
+    port = free_port()
+    main_file = str(workspace / "config" / "main.yaml")
+    command = [sys.executable, "-m", module, "serve", "--config", main_file, "--port", str(port), "--grpc-port", "0"]
+    with running(command, {"PYTHONPATH": str(ROOT)}, port, asking.question(), log=LOGS / f"overhead-{name}.log") as one:
+        yield one
+
+
+def _traced(plain: Path, endpoint: str) -> Path:
+    """The same workspace with traces on."""
+    folder = LAID_OUT / "tiny-traced"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(plain, folder)
+    with (folder / "config" / "main.yaml").open("a") as main_file:
+        main_file.write(f"\ntelemetry: {{otlp_endpoint: '{endpoint}', sample: {SHARE}}}\n")
+    return folder
+
+
+@dataclass
+class _Collector:
+    """Takes what comes and counts it."""
+
+    port: int = 0
+    deliveries: int = 0
+    bytes: int = 0
+
+
+@contextlib.contextmanager
+def _collecting() -> Iterator[_Collector]:
+    collector = _Collector()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            collector.bytes += len(self.rfile.read(int(self.headers["content-length"])))
+            collector.deliveries += 1
+            self.send_response(200)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        collector.port = server.server_address[1]
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield collector
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,92 @@
+"""The ports for routes and for answers by key, over the state database; what is not needed is not imported."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Final
+
+from headrace.domain.ports import Answered, AnswerStore, Claimed, KeptAnswer, RouteStore, SetRoute, UnderWay
+from headrace.domain.spec import RouteSpec
+from headrace.infra.databases.state import State
+
+SWEEP_S: Final = 60.0
+"""How often a process removes answers that are past their time."""
+
+
+class StateRoutes(RouteStore):
+    """Routes in the state database, each change with an entry in its audit table."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def all(self) -> Mapping[str, SetRoute]:
+        """Every one; nothing is opened where nothing can be."""
+        if not self._state.present:
+            return {}
+        async with self._state.reading() as connection:
+            from headrace.infra.databases import route_rows
+
+            return await route_rows.every(connection)
+
+    async def set(self, spec: RouteSpec, by: str) -> SetRoute:
+        """Keep *spec* in the place of what was set before."""
+        async with self._state.lasting() as connection:
+            from headrace.infra.databases import route_rows
+
+            return await route_rows.put(connection, spec, by)
+
+    async def reset(self, name: str, by: str) -> bool:
+        """Forget the route of *name*; returns whether there was one."""
+        if not self._state.present:
+            return False
+        async with self._state.lasting() as connection:
+            from headrace.infra.databases import route_rows
+
+            return await route_rows.remove(connection, name, by)
+
+
+class StateAnswers(AnswerStore):
+    """Answers by idempotency key in the state database."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._sweep_at = 0.0
+
+    async def claim(self, key: str, fingerprint: str, owner: str, lease_s: float) -> Claimed | UnderWay | Answered:
+        """Claim *key*; two who try at once are told apart by the table's primary key."""
+        from sqlalchemy.exc import IntegrityError
+
+        from headrace.infra.databases import answer_rows
+
+        if time.monotonic() >= self._sweep_at:
+            self._sweep_at = time.monotonic() + SWEEP_S
+            async with self._state.writing() as connection:
+                await answer_rows.sweep(connection)
+        while True:
+            try:
+                async with self._state.writing() as connection:
+                    return await answer_rows.claim(connection, key, fingerprint, owner, lease_s)
+            except IntegrityError:
+                continue  # another has been faster, and stands there now
+
+    async def renew(self, key: str, owner: str, lease_s: float) -> bool:
+        """Hold the claim for *lease_s* seconds from now."""
+        async with self._state.writing() as connection:
+            from headrace.infra.databases import answer_rows
+
+            return await answer_rows.renew(connection, key, owner, lease_s)
+
+    async def keep(self, key: str, owner: str, answer: KeptAnswer, ttl_s: float) -> bool:
+        """Put *answer* in the place of the claim."""
+        async with self._state.writing() as connection:
+            from headrace.infra.databases import answer_rows
+
+            return await answer_rows.keep(connection, key, owner, answer, ttl_s)
+
+    async def release(self, key: str, owner: str) -> None:
+        """Give the claim up, if it is still held."""
+        async with self._state.writing() as connection:
+            from headrace.infra.databases import answer_rows
+
+            await answer_rows.release(connection, key, owner)

@@ -1,0 +1,1 @@
+"""Models in processes of their own: what crashes, leaks or holds the interpreter there does so alone."""

@@ -1,0 +1,227 @@
+"""Which spans does a request leave, how do they hang together, and which lines does it write?"""
+
+import asyncio
+import itertools
+import json
+from collections.abc import Mapping
+from io import StringIO
+from typing import Any
+
+import pytest
+from tests.services.pipelines import DOUBLE, Columns, Held, Remote, pipeline, x
+
+from headrace.core.logging import LoggingSettings, configure
+from headrace.core.telemetry import Span, TraceContext, begun, outgoing
+from headrace.domain.batch import Batch
+from headrace.domain.errors import InvalidInput, InvalidRequest
+from headrace.domain.routing import Asked, Router
+from headrace.services.context import RequestContext
+from headrace.services.engine import Engine
+from headrace.services.executor import Executor
+from headrace.services.inference import Inference
+from headrace.services.witness import Lines, Witness
+
+CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+UNSAMPLED = CALLER[:-1] + "0"
+
+
+class Kept:
+    """A Telemetry that keeps what it is given."""
+
+    def __init__(self, share: float = 1.0) -> None:
+        self.spans: list[Span] = []
+        self.share = share
+
+    def export(self, span: Span) -> None:
+        self.spans.append(span)
+
+    def close(self, limit_s: float) -> None:
+        pass
+
+    def named(self, *names: str) -> list[Span]:
+        return [span for span in self.spans if span.name in names]
+
+
+async def served(kept: Kept | None, lines: Lines = "none", model: Any = None) -> Inference:
+    engine = Engine(Executor(2), places=1, witness=Witness(kept, lines))
+    await engine.add(pipeline(model or Held()))
+    return Inference(engine, Router(engine.registry))
+
+
+def request(traceparent: str | None = None, door: str = "http") -> RequestContext:
+    headers: Mapping[str, str] = {} if traceparent is None else {"traceparent": traceparent}
+    return RequestContext("r-1", door=door, headers=headers)
+
+
+ASKED = Asked("double")
+
+
+async def test_a_request_leaves_a_span_and_one_for_every_phase_below_it() -> None:
+    kept = Kept()
+    inference = await served(kept)
+
+    await inference.infer(ASKED, x(1, 2), request(CALLER))
+    await inference.engine.close(5)
+
+    [whole], [batch] = kept.named("infer double"), kept.named("batch")
+    phases = kept.named("queue", "preprocess", "infer", "postprocess")
+    assert whole.kind == "server" and whole.parent is not None
+    assert (whole.parent.trace_id, whole.parent.span_id) == (0x0AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331)
+    assert [span.name for span in phases] == ["queue", "preprocess", "infer"]
+    assert all(span.parent == whole.own for span in phases)
+    assert {span.own.trace_id for span in kept.spans} == {whole.parent.trace_id}
+    assert whole.started_ns <= phases[0].started_ns <= phases[-1].ended_ns <= whole.ended_ns
+    assert all(before.ended_ns <= after.started_ns for before, after in itertools.pairwise(phases))
+    assert batch.parent == whole.own and batch.links == [whole.own] and whole.links == [batch.own]
+    assert whole.attributes["headrace.rows"] == batch.attributes["headrace.batch_size"] == 2
+    assert whole.attributes["headrace.request_id"] == "r-1" and whole.error is None
+
+
+async def test_the_span_of_a_batch_is_linked_to_all_its_requests_that_are_traced() -> None:
+    kept, model = Kept(0.0), Held().hold()
+    inference = await served(kept, model=model)
+
+    first = asyncio.create_task(inference.infer(ASKED, x(1), request()))
+    await model.entered()
+    given = [CALLER, UNSAMPLED, CALLER.replace("0af7", "0af8")]
+    others = [asyncio.create_task(inference.infer(ASKED, x(1), request(one))) for one in given]
+    await asyncio.sleep(0)
+    model.release()
+    await asyncio.gather(first, *others)
+    await inference.engine.close(5)
+
+    requests, [batch] = kept.named("infer double"), kept.named("batch")
+    assert len(requests) == 2 and len({span.own.trace_id for span in requests}) == 2
+    assert list(batch.links) == [span.own for span in requests]
+    assert batch.attributes["headrace.batch_size"] == 3
+    assert all(batch.own in span.links for span in requests)
+    assert len(kept.named("queue")) == 2
+
+
+async def test_what_is_not_sampled_leaves_nothing() -> None:
+    kept = Kept(0.0)
+    inference = await served(kept)
+
+    await inference.infer(ASKED, x(1), request())
+    await inference.infer(ASKED, x(1), request(UNSAMPLED))
+    await inference.engine.close(5)
+
+    assert kept.spans == []
+
+
+async def test_a_failure_is_marked_and_is_ours_only_if_it_is() -> None:
+    kept = Kept()
+
+    def picky(inputs: Columns) -> Columns:
+        raise InvalidInput("no") if inputs["x"][0] < 0 else ValueError("broken")
+
+    inference = await served(kept, model=Held(picky))
+    await inference.infer(ASKED, x(-1), request())
+    await inference.infer(ASKED, x(1), request())
+    with pytest.raises(Exception, match="no pipeline"):
+        await inference.infer(Asked("nobody"), x(1), request())
+    await inference.engine.close(5)
+
+    theirs, ours = kept.named("infer double")
+    [unknown] = kept.named("infer")[-1:]
+    assert (theirs.attributes["error.type"], theirs.error) == ("invalid_input", None)
+    assert (ours.attributes["error.type"], ours.error) == ("model_failure", "model_failure")
+    assert (unknown.attributes["error.type"], unknown.error) == ("not_found", None)
+
+
+async def test_whoever_is_called_next_is_told_of_the_batch_and_only_when_it_is_traced() -> None:
+    kept, seen = Kept(0.0), []
+
+    async def remote(inputs: Columns, deadline: float | None) -> Columns:
+        seen.append(outgoing())
+        return {"y": [float(value) for value in inputs["x"]]}
+
+    inference = await served(kept, model=Remote(remote))
+    await inference.infer(ASKED, x(1), request(CALLER))
+    await inference.infer(ASKED, x(1), request())
+    await inference.engine.close(5)
+
+    [batch] = kept.named("batch")
+    assert seen == [{"traceparent": batch.own.traceparent}, {}]
+
+
+async def test_a_slice_of_bulk_work_leaves_the_same_phases() -> None:
+    kept = Kept()
+    inference = await served(kept)
+    trace = begun(1.0, None)
+
+    await inference.engine.run(DOUBLE, Batch({"x": [1.0, 2.0]}), RequestContext(mode="job", trace=trace))
+    await inference.engine.close(5)
+
+    assert trace is not None
+    assert [span.name for span in kept.spans] == ["batch", "queue", "preprocess", "infer"]
+    assert {span.parent for span in kept.spans} == {trace.own}
+
+
+def test_a_window_belongs_to_the_first_event_that_is_traced_and_is_linked_to_all() -> None:
+    kept = Kept(0.0)
+    witness = Witness(kept)
+    other = CALLER.replace("0af7", "0af8")
+
+    trace = witness.window([{}, {"traceparent": UNSAMPLED}, {"traceparent": CALLER}, {"traceparent": other}])
+
+    assert trace is not None and trace.parent is not None
+    witness.windowed(trace, "visits", "visits.in", 4, 1, 0.0)
+    [span] = kept.spans
+    assert span.kind == "consumer" and span.parent == trace.parent
+    assert [link.trace_id for link in span.links] == [int(one[3:35], 16) for one in (CALLER, other)]
+    assert span.attributes["messaging.batch.message_count"] == 4
+    assert witness.window([{"traceparent": UNSAMPLED}]) is None
+    assert witness.window([{}]) is None
+    assert Witness(Kept(1.0)).window([{}]) is not None
+    assert Witness(Kept(1.0)).window([{"traceparent": UNSAMPLED}]) is None
+
+
+@pytest.mark.parametrize(("lines", "codes"), [("all", ["ok", "invalid_input", "not_found"]), ("none", [])])
+async def test_a_line_tells_pipeline_version_code_milliseconds_and_ids(lines: Lines, codes: list[str]) -> None:
+    written = StringIO()
+    configure(LoggingSettings(format="json"), written)
+
+    def picky(inputs: Columns) -> Columns:
+        if inputs["x"][0] < 0:
+            raise InvalidInput("below zero")
+        return {"y": inputs["x"]}
+
+    inference = await served(Kept(0.0), lines, Held(picky))
+    await inference.infer(ASKED, x(1), request(CALLER))
+    await inference.infer(ASKED, x(-1), request())
+    with pytest.raises(Exception, match="no pipeline"):
+        await inference.infer(Asked("nobody"), x(1), request())
+    await inference.engine.close(5)
+    configure(LoggingSettings())
+
+    told = [json.loads(line) for line in written.getvalue().splitlines()]
+    assert [one["code"] for one in told] == codes
+    for one in told[:2]:
+        assert (one["event"], one["pipeline"], one["version"], one["request_id"]) == ("request", "double", "1", "r-1")
+        assert one["ms"] > 0 and one["batch_size"] == 1
+    if told:
+        assert told[0]["trace_id"] == CALLER[3:35] and "trace_id" not in told[1]
+        assert told[1]["error"] == "below zero" and told[1]["level"] == "warning"
+        assert "there is" in told[2]["error"] or "no pipeline" in told[2]["error"]
+
+
+async def test_lines_for_errors_leave_out_what_went_well() -> None:
+    written = StringIO()
+    configure(LoggingSettings(format="json"), written)
+    inference = await served(None, "errors")
+
+    await inference.infer(ASKED, x(1), request())
+    inference.refused("http", InvalidRequest("no JSON"), "r-9")
+    await inference.engine.close(5)
+    configure(LoggingSettings())
+
+    [told] = [json.loads(line) for line in written.getvalue().splitlines()]
+    assert (told["code"], told["request_id"], told["error"]) == ("invalid_request", "r-9", "no JSON")
+    assert inference.measures.requests[None, "request", "http", "invalid_request"].counts[0] == 1
+
+
+def test_places_of_one_trace_differ() -> None:
+    place = TraceContext(1, 2)
+
+    assert len({place.child().span_id for _ in range(100)}) == 100
