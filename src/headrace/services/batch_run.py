@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from headrace.domain.batch import Batch
@@ -17,11 +18,21 @@ RunBatch = Callable[[Pipeline, Batch, Context, Callable[..., Any]], Awaitable[Ba
 async def run_batch(pipeline: Pipeline, batch: Batch, context: Context, call: Callable[..., Any]) -> Batch:
     """Coerce *batch* to what the pipeline takes and run it, both where *call* says."""
     if pipeline.synchronous:
-        done: Batch = await call(pipeline.through, batch, context)
-    else:
-        done = await pipeline.run(await call(pipeline.coerced, batch, context), context, call)
+        done: Batch = await call(partial(run_here, pipeline), batch, context)
+        return done
+    done = await pipeline.run(await call(pipeline.coerced, batch, context), context, call)
+    return _parted(done)
+
+
+def run_here(pipeline: Pipeline, batch: Batch, context: Context) -> Batch:
+    """The same in this very thread, for a pipeline that is synchronous."""
+    return _parted(pipeline.through(batch, context))
+
+
+def _parted(done: Batch) -> Batch:
+    """*done*, whose failures hold nothing of the batch any more."""
     if done.failures:
-        let_go(done.failures.values())  # they hold nothing of the batch any more
+        let_go(done.failures.values())
     return done
 
 

@@ -8,10 +8,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from headrace.domain.batch import Batch
 from headrace.domain.errors import DeadlineExceeded, EngineError, NotReady, Overloaded
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.step import Context
-from headrace.services.batch_run import RunBatch, in_place, run_batch, seconds_of
+from headrace.services.batch_run import RunBatch, in_place, run_batch, run_here
 from headrace.services.context import Inputs, RequestContext, Result, Timing
 from headrace.services.entries import Entry, deliver, fail, merged
 from headrace.services.executor import Executor
@@ -67,6 +68,7 @@ class Batcher:
         self._measures = measures
         self._witness = witness if witness is not None and witness.traces else None
         self._run_batch = run
+        self._at_once = pipeline.synchronous and self._linger_s <= 0 and self._witness is None and run is run_batch
         self._on_busy, self._on_idle = on_busy, on_idle
         self._pending: deque[Entry] = deque()
         self._rows = 0
@@ -113,8 +115,12 @@ class Batcher:
         key = None if not self._keyed and not request.options else sharing_key(inputs, request, self._filled)
         deadline = now + self._timeout_s if request.deadline is None else request.deadline
         entry = Entry(inputs, request, key, loop.create_future(), now, deadline)
+        if self._alone and deadline > now and self._may_run_at_once(inputs.rows):
+            self._run_alone(entry, loop)
+            return entry.future
         if self._scales is not None:
             entry.weight = self._scales.weigh(inputs)
+        self._alone = self._alone and not self._company
         self._pending.append(entry)
         self._rows += inputs.rows
         if not self._busy:
@@ -123,15 +129,7 @@ class Batcher:
             self._on_busy()
         if self._sweep is None or deadline < self._sweep[0]:
             self._sweep_at(deadline, now)
-        if self._alone and not self._company and self._may_run_at_once():
-            self._company = True
-            loop.call_soon(self._turn_over)
-            self._pending.clear()
-            self._rows = 0
-            self._run_inline([entry])
-        else:
-            self._alone = self._alone and not self._company
-            self._awaken()
+        self._awaken()
         return entry.future
 
     def _join_loop(self) -> asyncio.AbstractEventLoop:
@@ -139,18 +137,35 @@ class Batcher:
         self._loop = asyncio.get_running_loop()
         return self._loop
 
-    def _may_run_at_once(self) -> bool:
-        """Whether the one request that waits has nothing to wait for: no company was there lately, nothing runs."""
+    def _may_run_at_once(self, rows: int) -> bool:
+        """Whether a request of *rows* has nothing to wait for: nobody came with it, nothing waits, nothing runs."""
         return (
-            len(self._pending) == 1
-            and not (self._running or self._slices or self._asking or self._linger_s)
-            and self.pipeline.synchronous
-            and self.placement.inline(self._next_rows())
+            self._at_once
+            and not (self._company or self._pending or self._running or self._slices or self._asking)
+            and self.placement.inline(rows)
         )
 
-    def _turn_over(self) -> None:
+    def _run_alone(self, entry: Entry, loop: asyncio.AbstractEventLoop) -> None:
+        """Run the one request that there is, here and now, and note what was learned once its answer has left."""
+        self._company = True
+        entries, timing = [entry], Timing(started=entry.queued_at)
+        context = Context(entry.options, deadline=entry.deadline, map=self._executor.map)
+        done: Batch | None = None
+        try:
+            done = run_here(self.pipeline, merged(entries), context)
+            timing.run_s = time.monotonic() - timing.started
+            self._hand_out(entries, done, timing, context)
+        except Exception as error:
+            fail(entries, error)
+        if self._measures.prices is not None:  # the answer may tell what it cost
+            self._learn(done, timing, 0.0)
+            done = None
+        loop.call_soon(self._turn_over, done, timing)
+
+    def _turn_over(self, done: Batch | None, timing: Timing) -> None:
         """The loop has turned: whoever comes now did not come together with the one before."""
         self._company = False
+        self._learn(done, timing, 0.0)
 
     def _forget_answered(self) -> bool:
         """Take those out of the queue whose caller has left or was told that the time is over; False for none."""
@@ -316,13 +331,8 @@ class Batcher:
             finally:
                 self._executing -= 1
                 ended()
-            timing.batch_size = batch.size
-            timing.steps, timing.tokens = context.timings, context.tokens
-            if not done.failures:  # a batch that failed early says nothing about the time that a good one takes
-                self.placement.observe(batch.size, seconds_of(context))
-            deliver(entries, done, self.pipeline, timing, started)
-            waited_s = started - entries[0].queued_at
-            self._measures.batch(self.pipeline.ref, timing, waited_s, done, device=self.pipeline.device)
+            self._hand_out(entries, done, timing, context)
+            self._learn(done, timing, started - entries[0].queued_at)
         except Exception as error:  # the loop outlives any batch
             fail(entries, error)
         except BaseException as error:  # the task is being cancelled, or a remote model leaked its own cancellation
@@ -333,6 +343,19 @@ class Batcher:
                 spans.end(timing)
             self._running.remove(entries)
             self._settle()
+
+    def _hand_out(self, entries: Sequence[Entry], done: Batch, timing: Timing, context: Context) -> None:
+        timing.batch_size = sum(entry.inputs.rows for entry in entries)
+        timing.steps, timing.tokens = context.timings, context.tokens
+        deliver(entries, done, self.pipeline, timing, timing.started)
+
+    def _learn(self, done: Batch | None, timing: Timing, waited_s: float) -> None:
+        """Note how long a batch took; one that failed early says nothing about the time that a good one takes."""
+        if done is None:
+            return
+        if not done.failures:
+            self.placement.observe(timing.batch_size, sum(seconds for _, _, seconds in timing.steps))
+        self._measures.batch(self.pipeline.ref, timing, waited_s, done, device=self.pipeline.device)
 
     def _settle(self) -> None:
         if self._busy and not self._pending and not self._running and not self._asking:

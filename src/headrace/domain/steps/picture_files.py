@@ -51,6 +51,8 @@ def load(data: bytes, max_pixels: int) -> Picture:
     The size is read from the header and checked before a single pixel is decoded. Raises InvalidInput for what is
     no picture or a broken one, TooLarge for more than *max_pixels* pixels.
     """
+    from PIL.Image import DecompressionBombError
+
     name = format_of(data)
     try:
         if name in ("WebP", "GIF"):  # their readers reserve memory, or warn, as soon as they are opened
@@ -62,6 +64,8 @@ def load(data: bytes, max_pixels: int) -> Picture:
         if name == "TIFF":
             _within((int(picture.tag_v2.get(TILE_WIDTH, 0)), int(picture.tag_v2.get(TILE_LENGTH, 0))), max_pixels)
         picture.load()
+    except DecompressionBombError as error:  # a damaged file of which Pillow reads another size than we do
+        raise TooLarge(f"the {name} picture declares a size that is not decoded: {error}") from error
     except DAMAGE as error:
         reason = str(error)[:200] or type(error).__name__
         raise InvalidInput(f"the {name} picture is truncated or damaged and cannot be decoded: {reason}") from error
