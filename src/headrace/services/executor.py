@@ -16,6 +16,10 @@ SPREAD_AFTER_S = 200e-6
 """A row that takes longer than this is worth a trip to another thread (a hop costs some 50 us)."""
 
 
+HAND_OVER_S = 0.0005
+"""How long the loop waits at most for a free thread to begin."""
+
+
 class Executor:
     """A fixed set of worker threads. A call that was started runs to its end, whoever stops waiting for it."""
 
@@ -25,6 +29,7 @@ class Executor:
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._rows: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._workers: list[threading.Thread] = []
+        self._under_way = 0
         self._lock = threading.Lock()
 
     def call(self, function: Callable[..., T], *args: Any) -> asyncio.Future[T]:
@@ -35,18 +40,29 @@ class Executor:
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
+        begun = threading.Lock()
+        begun.acquire()
 
         def work() -> None:
+            begun.release()
             try:
                 result = function(*args)
             except BaseException as error:
+                self._under_way -= 1
                 _post(loop, _fail, future, error)
             else:
+                self._under_way -= 1
                 _post(loop, _resolve, future, result)
 
         with self._lock:
             self._start()
+            free = self._under_way < self.threads
+            self._under_way += 1
             self._jobs.put(work)
+        if free:
+            # A loop that goes on working would keep the interpreter from the thread for as long as it is busy, and
+            # the model idle: a thread that is free gets it now, and gives it back when it enters the model.
+            begun.acquire(timeout=HAND_OVER_S)
         return future
 
     def map(self, function: Callable[[Any], T], items: Sequence[Any]) -> list[T]:
