@@ -48,10 +48,10 @@ class Executor:
             try:
                 result = function(*args)
             except BaseException as error:
-                self._under_way -= 1
+                self._ended()
                 _post(loop, _fail, future, error)
             else:
-                self._under_way -= 1
+                self._ended()
                 _post(loop, _resolve, future, result)
 
         with self._lock:
@@ -102,6 +102,10 @@ class Executor:
         until = time.monotonic() + wait_s
         for worker in workers:
             worker.join(timeout=max(0.0, until - time.monotonic()))
+
+    def _ended(self) -> None:
+        with self._lock:
+            self._under_way -= 1
 
     def _start(self) -> None:
         if self._workers:

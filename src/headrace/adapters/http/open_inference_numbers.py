@@ -7,7 +7,6 @@ processor's cache is full of them meanwhile.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from math import prod
 from typing import Final
 
@@ -44,14 +43,14 @@ def _stands(text: bytes, shape: Sequence[int]) -> bool:
     lists = text.count(b"[")
     if lists == 1:
         return True
-    if lists == 2 and len(shape) == 2:
-        return shape[0] == 1 and text[:2] == b"[[" and text[-2:] == b"]]"
-    return text.translate(None, _NUMBERS) == _outline(tuple(shape))
+    if lists == 2 and len(shape) == 2 and shape[0] == 1 and text[:2] == b"[[" and text[-2:] == b"]]":
+        return True
+    # The shape is what somebody says: without as many commas in the text, its outline might fill the memory.
+    return text.count(b",") == prod(shape) - 1 and text.translate(None, _NUMBERS) == _outline(shape)
 
 
-@lru_cache(maxsize=64)
-def _outline(shape: tuple[int, ...]) -> bytes:
-    """What is left of nested lists of this shape without the numbers."""
+def _outline(shape: Sequence[int]) -> bytes:
+    """What is left of nested lists of this shape without the numbers; as many commas as there are values, less one."""
     outline = b""
     for size in reversed(shape):
         outline = b"[" + b",".join([outline] * size) + b"]"
