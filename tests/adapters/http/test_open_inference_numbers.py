@@ -1,7 +1,6 @@
 """Are long JSON numbers read into arrays exactly where the slower way would read the same?"""
 
 import json
-import time
 
 import numpy as np
 import pytest
@@ -54,9 +53,6 @@ def test_whole_numbers_are_not_read_through_a_double() -> None:
     assert numbers(b"[9007199254740993]", TensorSpec("int64", (-1,), "x"), [1]) is None
 
 
-def test_a_shape_that_is_a_lie_costs_nothing() -> None:
-    began = time.perf_counter()
-
+def test_a_shape_that_is_a_lie_is_not_built() -> None:
+    # Nested lists of that shape would fill any memory.
     assert numbers(b"[[1, 2], [3, 4], [5, 6]]", FLOAT32, [2**31 - 1, 2**31 - 1]) is None
-
-    assert time.perf_counter() - began < 0.1
