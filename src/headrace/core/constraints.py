@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 
 class Secret:
@@ -30,6 +31,21 @@ class Secret:
 
     def __hash__(self) -> int:
         return hash((Secret, self._text))
+
+
+class SecretUrl(Secret):
+    """A URL that may hold a password, and is shown without."""
+
+    __slots__ = ()
+
+    @property
+    def shown(self) -> str:
+        """The URL without user, password and parameters."""
+        parts = urlsplit(self._text)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+    def __repr__(self) -> str:
+        return repr(self.shown)
 
 
 class Constraint(Protocol):

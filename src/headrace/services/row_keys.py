@@ -127,7 +127,7 @@ def encoded_or_none(value: Any) -> bytes | None:
     """*value* as bytes, the same for equal values; None if it holds an object that bytes cannot stand for."""
     try:
         return _encoder.encode(value)
-    except (NotImplementedError, TypeError, ValueError, OverflowError, RecursionError):
+    except (TypeError, ValueError, OverflowError, RecursionError):
         return None
 
 
@@ -138,7 +138,7 @@ def _to_msgpack(value: Any) -> Any:
         return value.tolist()
     if isinstance(value, np.ndarray):
         return msgspec.msgpack.Ext(_ARRAY, repr((value.dtype.str, value.shape)).encode() + value.tobytes())
-    raise NotImplementedError(f"a {type(value).__name__} has no bytes of its own")
+    raise TypeError(f"a {type(value).__name__} has no bytes of its own")
 
 
 _encoder = msgspec.msgpack.Encoder(enc_hook=_to_msgpack, order="deterministic")

@@ -20,7 +20,7 @@ def encode(columns: Mapping[str, Column]) -> bytes | None:
     """*columns* as bytes; None if they hold something that cannot be kept (a picture, say)."""
     try:
         return _encoder.encode(columns)
-    except (NotImplementedError, TypeError, ValueError, OverflowError, RecursionError):
+    except (TypeError, ValueError, OverflowError, RecursionError):
         return None
 
 
@@ -79,7 +79,7 @@ def _to_msgpack(value: Any) -> Any:
         return msgspec.msgpack.Ext(_ARRAY, inner)
     if isinstance(value, np.ndarray):
         return value.tolist()
-    raise NotImplementedError(f"a {type(value).__name__} cannot be kept")
+    raise TypeError(f"a {type(value).__name__} cannot be kept")
 
 
 def _from_msgpack(code: int, data: memoryview) -> Any:

@@ -7,23 +7,17 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from headrace.core.config import Reader
+from headrace.core.constraints import SecretUrl
 
 MEMORY: Final = "memory:"
 SCHEMES: Final = ("redis", "rediss", "unix")
 WANTED: Final = "wanted memory:, redis://host:port/db, rediss:// (TLS) or unix:///path?db=0"
 
 
-class CacheUrl:
+class CacheUrl(SecretUrl):
     """``memory:`` or the URL of a Redis server, whose password only `reveal` gives away."""
 
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def reveal(self) -> str:
-        """The URL as it was written."""
-        return self._text
+    __slots__ = ()
 
     @property
     def in_memory(self) -> bool:
@@ -33,19 +27,7 @@ class CacheUrl:
     @property
     def shown(self) -> str:
         """The URL without user, password and parameters."""
-        if self.in_memory:
-            return MEMORY
-        parts = urlsplit(self._text)
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-    def __repr__(self) -> str:
-        return repr(self.shown)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, CacheUrl) and other._text == self._text
-
-    def __hash__(self) -> int:
-        return hash((CacheUrl, self._text))
+        return MEMORY if self.in_memory else super().shown
 
     def problem(self) -> str | None:
         """What is wrong with it, without a word of it that could be a secret; None if nothing is."""

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 from urllib.parse import SplitResult, urlsplit
 
 from headrace.core.config import Reader, did_you_mean
+from headrace.core.constraints import SecretUrl
 
 Kind = Literal["sqlite", "postgresql", "mysql"]
 
@@ -23,28 +24,15 @@ _DRIVERS: Final[Mapping[Kind, str]] = {"sqlite": "aiosqlite", "postgresql": "asy
 _WANTED: Final = "wanted one like sqlite:///data/headrace.db or postgresql://user:password@host/database"
 
 
-class StateUrl:
+class StateUrl(SecretUrl):
     """The URL of a database, whose password only `reveal` gives away."""
 
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def reveal(self) -> str:
-        """The URL as it was written."""
-        return self._text
+    __slots__ = ()
 
     @property
     def kind(self) -> Kind:
         """Which database it is; the URL must have no `problem`."""
         return SCHEMES[urlsplit(self._text).scheme]
-
-    @property
-    def shown(self) -> str:
-        """The URL without user, password and parameters."""
-        parts = urlsplit(self._text)
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
     def file(self, root: Path) -> Path | None:
         """Where a SQLite database lies, in the workspace at *root* unless it says otherwise; None for a server."""
@@ -58,15 +46,6 @@ class StateUrl:
         if self.kind == "postgresql":  # asyncpg calls it otherwise than everybody else
             rest = rest.replace("sslmode=", "ssl=", 1)
         return f"{self.kind}+{_DRIVERS[self.kind]}://{rest}"
-
-    def __repr__(self) -> str:
-        return repr(self.shown)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, StateUrl) and other._text == self._text
-
-    def __hash__(self) -> int:
-        return hash((StateUrl, self._text))
 
     def problem(self) -> str | None:
         """What is wrong with it, without a word of it that could be a secret; None if nothing is."""
