@@ -71,6 +71,19 @@ class Answers:
         self._under_way: dict[bytes, Coming] = {}
         self._writing: set[asyncio.Task[None]] = set()
 
+    def at_hand(self, pipeline: Pipeline, inputs: Inputs, request: RequestContext) -> Result | None:
+        """The kept answer to a request of one row, if nobody has to wait for it; None, and nothing counted, else."""
+        if request.fresh or inputs.rows != 1:
+            return None
+        known = self._known.get(pipeline) or self._remembered(pipeline)
+        return self._at_hand(pipeline, known, known.keys.of(inputs, request.options))
+
+    def _at_hand(self, pipeline: Pipeline, known: _Known, keys: Sequence[bytes | None]) -> Result | None:
+        if len(keys) != 1 or keys[0] is None or (kept := self._cache.at_hand(keys[0])) is None:
+            return None
+        known.lookups.hit += 1
+        return Result(pipeline.ref, kept, _FIRST, _ONE, cached=True, digest=pipeline.digest)
+
     async def infer(self, pipeline: Pipeline, inputs: Inputs, request: RequestContext, infer: Infer) -> Result:
         """The answer from what is kept, from an equal request under way, or from *infer* for the rows left."""
         known = self._known.get(pipeline) or self._remembered(pipeline)
@@ -78,9 +91,8 @@ class Answers:
             known.lookups.bypass += inputs.rows
             return await infer(pipeline.ref, inputs, request)
         keys = known.keys.of(inputs, request.options)
-        if len(keys) == 1 and keys[0] is not None and (kept := self._cache.at_hand(keys[0])) is not None:
-            known.lookups.hit += 1
-            return Result(pipeline.ref, kept, _FIRST, _ONE, cached=True, digest=pipeline.digest)
+        if (kept := self._at_hand(pipeline, known, keys)) is not None:
+            return kept
         if request.deadline is None:
             request = replace(request, deadline=time.monotonic() + pipeline.spec.timeout_s)
         found: list[OneRow | EngineError | None] = [

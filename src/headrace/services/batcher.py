@@ -12,9 +12,10 @@ from headrace.domain.batch import Batch
 from headrace.domain.errors import DeadlineExceeded, EngineError, NotReady, Overloaded
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.step import Context
+from headrace.services.alarm import Alarm
 from headrace.services.batch_run import RunBatch, in_place, run_batch, run_here
 from headrace.services.context import Inputs, RequestContext, Result, Timing
-from headrace.services.entries import Entry, deliver, fail, merged
+from headrace.services.entries import Answer, Entry, deliver, fail, merged
 from headrace.services.executor import Executor
 from headrace.services.gate import Gate
 from headrace.services.inputs import converted_early, wide_inputs
@@ -78,7 +79,7 @@ class Batcher:
         self._tasks: set[asyncio.Task[None]] = set()
         self._awake = False
         self._linger: tuple[float, asyncio.TimerHandle] | None = None
-        self._sweep: tuple[float, asyncio.TimerHandle] | None = None
+        self._deadlines = Alarm(self._expire_late)
         self._busy = False
         self._asking = 0
         self._slices = 0
@@ -104,20 +105,25 @@ class Batcher:
 
     def submit(self, inputs: Inputs, request: RequestContext) -> asyncio.Future[Result]:
         """Queue a request. Raises Overloaded at once when the queue is full, NotReady after `close`."""
+        future: asyncio.Future[Result] = (self._loop or self._join_loop()).create_future()
+        self.queue(inputs, request, future)
+        return future
+
+    def queue(self, inputs: Inputs, request: RequestContext, answer: Answer) -> None:
+        """Queue a request whose end *answer* is told, which may be at once. Raises what `submit` raises."""
         if self._closed:
             raise NotReady(f"pipeline {self.pipeline.ref} is being unloaded")
         if len(self._pending) >= self._max_queue and not self._forget_answered():
             raise Overloaded(f"{self._max_queue} requests wait for {self.pipeline.ref} already")
         if self._wide:
             inputs = converted_early(inputs, self._wide)
-        loop = self._loop or self._join_loop()
         now = time.monotonic()
         key = None if not self._keyed and not request.options else sharing_key(inputs, request, self._filled)
         deadline = now + self._timeout_s if request.deadline is None else request.deadline
-        entry = Entry(inputs, request, key, loop.create_future(), now, deadline)
+        entry = Entry(inputs, request, key, answer, now, deadline)
         if self._alone and deadline > now and self._may_run_at_once(inputs.rows):
-            self._run_alone(entry, loop)
-            return entry.future
+            self._run_alone(entry, self._loop or self._join_loop())
+            return
         if self._scales is not None:
             entry.weight = self._scales.weigh(inputs)
         self._alone = self._alone and not self._company
@@ -127,10 +133,9 @@ class Batcher:
             self._busy = True
             self._idle.clear()
             self._on_busy()
-        if self._sweep is None or deadline < self._sweep[0]:
-            self._sweep_at(deadline, now)
+        if deadline < self._deadlines.at:
+            self._deadlines.set(deadline, now)
         self._awaken()
-        return entry.future
 
     def _join_loop(self) -> asyncio.AbstractEventLoop:
         """The loop of this batcher, asked for once: the question is a system call."""
@@ -203,8 +208,8 @@ class Batcher:
     def close(self) -> None:
         """Take no more requests; those queued are still answered."""
         self._closed = True
-        if not self._busy and self._sweep is not None:
-            self._sweep[1].cancel()  # it would keep this and the model in memory until its time
+        if not self._busy:
+            self._deadlines.cancel()  # it would keep this and the model in memory until its time
 
     def abandon(self, error: EngineError) -> int:
         """Fail everything still queued or running with *error*; returns how many requests that were."""
@@ -361,20 +366,12 @@ class Batcher:
         if self._busy and not self._pending and not self._running and not self._asking:
             self._busy = False
             self._idle.set()
-            if self._closed and self._sweep is not None:
-                self._sweep[1].cancel()  # it would keep the model in memory until its time
+            if self._closed:
+                self._deadlines.cancel()  # it would keep the model in memory until its time
             self._on_idle()
 
-    def _sweep_at(self, deadline: float, now: float) -> None:
-        if self._sweep is not None:
-            self._sweep[1].cancel()
-        handle = asyncio.get_running_loop().call_later(max(0.0, deadline - now), self._expire_late)
-        self._sweep = (deadline, handle)
-
-    def _expire_late(self) -> None:
-        """Answer every caller whose time is over, queued or running, and look again when the next one's is."""
-        self._sweep = None
-        now = time.monotonic()
+    def _expire_late(self, now: float) -> float | None:
+        """Answer every caller whose time is over, queued or running; returns when the next one's is."""
         following: float | None = None
         for entry in self._entries():
             if entry.future.done():
@@ -383,8 +380,7 @@ class Batcher:
                 self._expire(entry)
             elif following is None or entry.deadline < following:
                 following = entry.deadline
-        if following is not None:
-            self._sweep_at(following, now)
+        return following
 
     def _expire(self, entry: Entry) -> None:
         self.expired += 1

@@ -19,6 +19,7 @@ from headrace.domain.step import Context
 from headrace.services.batch_run import RunBatch, run_batch, seconds_of
 from headrace.services.batcher import Batcher
 from headrace.services.context import Inputs, RequestContext, Result, Timing
+from headrace.services.entries import Answer
 from headrace.services.executor import Executor
 from headrace.services.gate import Gate
 from headrace.services.generation import Generation
@@ -144,6 +145,14 @@ class Engine:
         """Answer one request, in a batch with strangers. Raises EngineError; rows that failed are in the result."""
         served = self.registry.get(ref)
         return await served.batcher.submit(complete(served.pipeline, inputs), request)
+
+    def submit(self, ref: PipelineRef, inputs: Inputs, request: RequestContext, answer: Answer) -> None:
+        """The same for a caller that does not wait: *answer* is given what `infer` returns or raises.
+
+        What is wrong with the request itself is raised at once.
+        """
+        served = self.registry.get(ref)
+        served.batcher.queue(complete(served.pipeline, inputs), request, answer)
 
     async def run(self, ref: PipelineRef, batch: Batch, request: RequestContext) -> Batch:
         """Run a ready batch in slices on the bulk lane; returns the output columns and the failures.

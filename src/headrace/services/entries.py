@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Hashable, Mapping, Sequence
+from typing import Protocol
 
 from headrace.domain.batch import Batch, join_columns
 from headrace.domain.errors import EngineError, Internal
@@ -13,8 +13,24 @@ from headrace.services.context import Inputs, RequestContext, Result, Timing
 from headrace.services.weighing import Weight
 
 
+class Answer(Protocol):
+    """What is told how a request ended: a future, or something like it that nobody awaits."""
+
+    def done(self) -> bool:
+        """Whether it has ended."""
+
+    def cancelled(self) -> bool:
+        """Whether it ended because its caller left."""
+
+    def set_result(self, result: Result, /) -> None:
+        """End with *result*."""
+
+    def set_exception(self, exception: BaseException, /) -> None:
+        """End with an error."""
+
+
 class Entry:
-    """One request in a queue: its inputs, until when, and the future that its caller awaits."""
+    """One request in a queue: its inputs, until when, and what is told of its end."""
 
     __slots__ = ("deadline", "future", "inputs", "key", "options", "priority", "queued_at", "trace", "weight")
 
@@ -26,7 +42,7 @@ class Entry:
         inputs: Inputs,
         request: RequestContext,
         key: Hashable,
-        future: asyncio.Future[Result],
+        future: Answer,
         now: float,
         deadline: float,
     ) -> None:

@@ -9,12 +9,13 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from headrace.domain.batch import Row
-from headrace.domain.errors import EngineError, Internal, InvalidRequest
+from headrace.domain.errors import EngineError, InvalidRequest
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.registry import PipelineRef
 from headrace.domain.routing import Asked, Decision, Router
 from headrace.services.answers import Answers
 from headrace.services.context import Inputs, RequestContext, Result
+from headrace.services.course import Course, Tell, ToldCourse
 from headrace.services.engine import Engine
 from headrace.services.inputs import complete
 
@@ -75,46 +76,43 @@ class Inference:
 
         Raises EngineError when the request as a whole cannot be answered; rows that failed are in the result.
         """
-        started = time.monotonic()
-        self.in_flight += 1
-        ref: PipelineRef | None = None
-        result: Result | None = None
-        code = Internal.code
-        if (witness := self.engine.witness) is not None:
-            witness.begin(request)
+        course = Course(self, request)
         try:
-            decision = self.resolve(asked)
-            ref = decision.ref
-            pipeline = self.engine.registry.get(ref).pipeline
+            decision = course.decision = self.resolve(asked)
+            pipeline = self.engine.registry.get(decision.ref).pipeline
             if self.answers is not None and pipeline.spec.cache is not None:
                 whole = complete(pipeline, inputs)
                 result = await self.answers.infer(pipeline, whole, request, self.engine.infer)
             else:
-                result = await self.engine.infer(ref, inputs, request)
-            if inputs.failures:
-                result = result.with_failures(inputs.failures)
-            result.route = decision.reason
-            if decision.shadow is not None:
-                self._copy(decision.shadow, inputs, request)
-            error = result.error()
-            if error is not None:
-                code = error.code
-                self._tell(ref, error)
+                result = await self.engine.infer(decision.ref, inputs, request)
+            return course.answered(result, inputs)
+        except BaseException as error:
+            course.failed(error)
+            raise
+
+    def start(
+        self, asked: Asked, pipeline: Pipeline, inputs: Inputs, request: RequestContext, tell: Tell
+    ) -> ToldCourse | None:
+        """What `infer` does, for a caller that is told the end and does not wait for it; *tell* may be called at once.
+
+        *pipeline* is what `pipeline` says of *asked*. None, and nothing has begun, where only waiting will do: an
+        answer may be kept, and not at hand.
+        """
+        kept: Result | None = None
+        if self.answers is not None and pipeline.spec.cache is not None:
+            kept = self.answers.at_hand(pipeline, complete(pipeline, inputs), request)
+            if kept is None:
+                return None
+        course = ToldCourse(self, request, inputs, tell)
+        try:
+            course.decision = self.resolve(asked)
+            if kept is None:
+                self.engine.submit(course.decision.ref, inputs, request, course)
             else:
-                code = "ok"
-            return result
-        except EngineError as error:
-            code = error.code
-            self._tell(ref, error)
-            raise
-        except asyncio.CancelledError:
-            code = "cancelled"
-            raise
-        finally:
-            self.in_flight -= 1
-            self.measures.request(ref, request.mode, request.door, code, time.monotonic() - started)
-            if witness is not None and (request.trace is not None or witness.tells):
-                witness.end(request, ref, code, started, result)
+                course.set_result(kept)
+        except Exception as error:
+            course.set_exception(error)
+        return course
 
     def refused(self, door: str, error: EngineError, request_id: str) -> None:
         """Count a request that failed before it was known for which pipeline."""
@@ -139,7 +137,7 @@ class Inference:
                     yield row
         except EngineError as error:
             code = error.code
-            self._tell(decision.ref, error)
+            self.tell(decision.ref, error)
             raise
         finally:
             self.in_flight -= 1
@@ -147,11 +145,12 @@ class Inference:
             if witness is not None:
                 witness.end(request, decision.ref, code, started)
 
-    def _tell(self, ref: PipelineRef | None, error: EngineError) -> None:
+    def tell(self, ref: PipelineRef | None, error: EngineError) -> None:
+        """Tell those who look on that a request to *ref* ended with *error*."""
         if self.engine.hooks is not None:
             self.engine.hooks.error(ref, error)
 
-    def _copy(self, shadow: PipelineRef, inputs: Inputs, request: RequestContext) -> None:
+    def copy(self, shadow: PipelineRef, inputs: Inputs, request: RequestContext) -> None:
         """Send a copy to the shadow version; its answer and its failures concern nobody."""
         if len(self._shadows) >= SHADOWS or shadow not in self.engine.registry:
             return

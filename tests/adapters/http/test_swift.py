@@ -102,3 +102,63 @@ async def test_ids_and_deadlines_are_those_of_the_normal_way(run_server: Any) ->
 
     assert b"x-request-id: mine" in named
     assert refused.startswith(b"HTTP/1.1 400")
+
+
+async def test_a_head_that_comes_again_is_followed_by_any_body_of_its_length(run_server: Any) -> None:
+    bodies = [b'{"pipeline": "double", "inputs": {"x": [%d, 0]}}' % (n + 20) for n in range(40)]
+
+    async with run_server() as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        answers = []
+        for body in bodies:
+            writer.write(request(body))
+            answers.append(await answer_of(reader))
+        writer.close()
+
+    assert [answer["data"]["outputs"]["y"][0] for _, answer in answers] == [2 * (n + 20) for n in range(40)]
+    assert len({answer["request_id"] for _, answer in answers}) == 40
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_a_known_head_cut_anywhere_or_followed_at_once_is_answered_in_order(run_server: Any, seed: int) -> None:
+    chance = random.Random(seed)
+    bodies = [b'{"pipeline": "double", "inputs": {"x": [%d, 0]}}' % (n + 20) for n in range(60)]
+    whole = [request(body) for body in bodies]
+
+    async with run_server() as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        answers = []
+        for sent in whole[:3]:  # the head becomes known
+            writer.write(sent)
+            answers.append(await answer_of(reader))
+        rest = whole[3:]
+        while rest:
+            together, rest = b"".join(rest[: (n := chance.randint(1, 3))]), rest[n:]
+            cut = chance.randint(0, len(together))
+            writer.write(together[:cut])
+            await writer.drain()
+            await asyncio.sleep(0)
+            writer.write(together[cut:])
+            answers += [await answer_of(reader) for _ in range(together.count(b"POST "))]
+        writer.close()
+
+    assert [answer["data"]["outputs"]["y"][0] for _, answer in answers] == [2 * (n + 20) for n in range(60)]
+
+
+async def test_mistakes_under_a_known_head_are_told_as_under_a_new_one(run_server: Any) -> None:
+    wrong = BODY.replace(b"[1, 2]", b"[[],2]")
+    broken = b"{" + b"!" * (len(BODY) - 1)
+    assert len(wrong) == len(broken) == len(BODY)
+
+    async with run_server() as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        found = []
+        for body in (BODY, wrong, broken, BODY, wrong, broken, BODY):
+            writer.write(request(body))
+            found.append(await answer_of(reader))
+        writer.close()
+
+    assert [status for status, _ in found] == [200, 422, 400, 200, 422, 400, 200]
+    errors = [body["error"] for status, body in found if status != 200]
+    assert [error["code"] for error in errors] == ["invalid_input", "invalid_request"] * 2
+    assert all(error["request_id"] for error in errors)

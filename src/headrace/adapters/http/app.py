@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from itertools import count
+from typing import Any
 
+from headrace.adapters.credentials import Credentials
 from headrace.adapters.disclosure import meaning_of
 from headrace.adapters.http.call import Call, ClientLeft, Receive, Scope, Send, given_id
 from headrace.adapters.http.caller import Doorkeeper
@@ -19,6 +21,7 @@ from headrace.adapters.http.middleware import Middleware, wrapped
 from headrace.adapters.http.native import NativeCalls
 from headrace.adapters.http.open_inference import OpenInferenceCalls
 from headrace.adapters.http.openai import OpenAICalls
+from headrace.adapters.http.quick import Answered, Quick
 from headrace.adapters.http.routes import Routes
 from headrace.adapters.http.settings import ApiSettings
 from headrace.adapters.http.sockets import Sockets
@@ -46,7 +49,7 @@ def create_app(
     deployments: Deployments,
     settings: ApiSettings,
     *,
-    token: Secret | str | None = None,
+    token: Credentials | Secret | str | None = None,
     metrics: Scrape | None = None,
     streams: Streams | None = None,
     routes: PipelineRoutes | None = None,
@@ -106,6 +109,7 @@ class HttpDoor:
         self._max_body = settings.max_body
         self._prefix = secrets.token_hex(4)
         self._numbers = count(1)
+        self._answering: set[asyncio.Task[None]] = set()
 
     @property
     def draining(self) -> bool:
@@ -159,6 +163,51 @@ class HttpDoor:
             if call.watch is not None:
                 call.watch.cancel()
 
+    def begin(self, quick: Quick) -> bool:
+        """What `__call__` does for a request that need not wait; False, and nothing was done, for any other."""
+        head = quick.head
+        found = self._routes.find(head.path)
+        if found is None or found.start is None or head.length > self._max_body:
+            return False
+        call = quick.call = Call(head.scope, _nothing, _nothing, head.headers, head.texts)
+        call.request_id = head.given_id or f"{self._prefix}-{next(self._numbers)}"
+        call.closing = self._health.draining
+        call.reply, call.usual = quick.reply, quick.reply_ok
+        request_id.set(call.request_id)
+        self.in_flight += 1
+        try:
+            self._doorkeeper.admit("POST", head.path, head.headers)
+            course = found.start(call, quick.body, quick.finish, *found.names)
+        except Exception as error:
+            self.refuse(quick, error)
+            return True
+        if course is None:
+            quick.call = None
+            self.in_flight -= 1
+            return False
+        quick.begun(course)
+        return True
+
+    def refuse(self, quick: Quick, error: BaseException) -> None:
+        """Answer a request that need not wait, and that failed."""
+        if quick.call is not None:
+            self._later(self._fail(quick.call, error))
+
+    def answer_later(self, quick: Quick, answer: Answered) -> None:
+        """Answer when the body has been packed."""
+        if quick.call is not None:
+            body, media, extra = answer
+            self._later(quick.call.answer(body, 200, media, extra))
+
+    def ended(self) -> None:
+        """A request that need not wait is over."""
+        self.in_flight -= 1
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._answering.add(task)
+        task.add_done_callback(self._answering.discard)
+
     async def _answer(self, call: Call) -> None:
         headers, method = call.headers, call.method
         if b"origin" in headers:
@@ -190,7 +239,7 @@ class HttpDoor:
         ]
         await call.answer(b"", 200, b"text/plain", allowed)
 
-    async def _fail(self, call: Call, error: Exception) -> None:
+    async def _fail(self, call: Call, error: BaseException) -> None:
         meaning = meaning_of(error)
         if meaning.code == "internal":
             log.error("a request failed", path=call.path, request_id=call.request_id, exc_info=error)
@@ -232,3 +281,8 @@ class HttpDoor:
         return build(
             self._inference, self._deployments, self._health, self._stream_calls, about, self._max_body, routes
         )
+
+
+async def _nothing(*_: Any) -> Any:
+    """What a request that need not wait receives, and sends in pieces."""
+    raise ClientLeft

@@ -22,6 +22,8 @@ Send = Callable[[Message], Awaitable[None]]
 HeaderList = list[tuple[bytes, bytes]]
 Reply = Callable[[int, HeaderList, bytes], None]
 """Sends a whole answer at once, where the server can: what two messages to `Send` would do."""
+Usual = Callable[[bytes, bytes], None]
+"""Sends the JSON of a success under a request id, where the server can and nothing else is to be said."""
 
 JSON: Final = b"application/json"
 MAX_ID: Final = 128
@@ -41,20 +43,29 @@ class Call:
 
     *closing* ends the connection with the answer; *uncounted* marks an inference that no service has measured yet;
     *packs* lets an answer be compressed for a client that offers to unpack it. There is a *stopwatch* if the query
-    asks for an explanation.
+    asks for an explanation. *texts* are the headers once more.
     """
 
     __slots__ = (
         "answered", "closing", "cross_origin", "departed", "headers", "method", "packs", "path", "receive",
-        "reply", "request_id", "scope", "send", "started", "stopwatch", "task", "uncounted", "watch",
+        "reply", "request_id", "scope", "send", "started", "stopwatch", "task", "texts", "uncounted", "usual", "watch",
     )  # fmt: skip
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, headers: dict[bytes, bytes]) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        headers: dict[bytes, bytes],
+        texts: Headers | None = None,
+    ) -> None:
         self.scope = scope
         self.receive = receive
         self.send = send
         self.reply: Reply | None = None
+        self.usual: Usual | None = None
         self.headers = headers
+        self.texts = texts or Headers(headers)
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.request_id = ""
@@ -111,13 +122,10 @@ class Call:
         self, body: bytes, status: int = 200, media: bytes = JSON, extra: Sequence[tuple[bytes, bytes]] = ()
     ) -> None:
         """Answer with *body*."""
-        headers: HeaderList = [(b"content-type", media), (b"x-request-id", self.request_id.encode("ascii"))]
-        if extra:
-            headers += extra
-        if len(body) >= WORTH_PACKING and self.packs and b"gzip" in self.headers.get(b"accept-encoding", b""):
-            body = await self._packed(body, headers)
-        headers.append((b"content-length", b"%d" % len(body)))
-        self.add_common(headers)
+        packing: HeaderList = []
+        if self._worth_packing(body):
+            body = await self._packed(body, packing)
+        headers = self._headers(body, media, [*extra, *packing])
         self.started = True
         if self.reply is not None:
             self.reply(status, headers, body)
@@ -125,6 +133,27 @@ class Call:
             await self.send({"type": "http.response.start", "status": status, "headers": headers})
             await self.send({"type": "http.response.body", "body": body})
         self.answered = True
+
+    def answer_at_once(self, body: bytes, media: bytes = JSON, extra: Sequence[tuple[bytes, bytes]] = ()) -> bool:
+        """The same for a success without any waiting; False, and nothing was sent, if that takes some."""
+        if self.reply is None or self._worth_packing(body):
+            return False
+        self.started = True
+        if self.usual is not None and media is JSON and not (extra or self.closing or self.cross_origin):
+            self.usual(self.request_id.encode("ascii"), body)
+        else:
+            self.reply(200, self._headers(body, media, extra), body)
+        self.answered = True
+        return True
+
+    def _worth_packing(self, body: bytes) -> bool:
+        return len(body) >= WORTH_PACKING and self.packs and b"gzip" in self.headers.get(b"accept-encoding", b"")
+
+    def _headers(self, body: bytes, media: bytes, extra: Sequence[tuple[bytes, bytes]]) -> HeaderList:
+        headers: HeaderList = [(b"content-type", media), (b"x-request-id", self.request_id.encode("ascii")), *extra]
+        headers.append((b"content-length", b"%d" % len(body)))
+        self.add_common(headers)
+        return headers
 
     def add_common(self, headers: HeaderList) -> None:
         """What every answer says where it applies: who may read it, and that the connection ends."""

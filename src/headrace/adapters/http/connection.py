@@ -8,16 +8,23 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from headrace.adapters.http.app import HttpDoor
+from headrace.adapters.http.cycle import Cycle
 from headrace.adapters.http.errors import failure
+from headrace.adapters.http.heads import LARGEST_BODY, Head, Heads
 from headrace.adapters.http.middleware import Guard
+from headrace.adapters.http.quick import Quick
 from headrace.adapters.http.rendering import to_json
-from headrace.adapters.http.swift import LARGEST_BODY, SLOW_HEADERS, Swift, is_hot
+from headrace.adapters.http.swift import SLOW_HEADERS, Swift, is_hot
 from headrace.domain.errors import EngineError, InvalidRequest, TooLarge
 
 MAX_HEAD: Final = 65_536
 """Bytes of request line and headers; what is longer is refused."""
 LINGER_S: Final = 1.0
 """How long a client may go on sending, unread, after the answer that ends its connection."""
+
+
+_HEADS: Final = Heads()
 
 
 def _nothing(_: bytes) -> None:
@@ -83,12 +90,18 @@ class Protocol(HttpToolsProtocol):
     _in_head = True
     _quiet_since: float | None = None
     _quiet: asyncio.TimerHandle | None = None
+    _between = True
+    """Whether the parser waits for a request to begin."""
+    _whole: bytes | None = None
+    """What came at once, beginning with a request."""
+    _hot: Head | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client is there."""
         super().connection_made(transport)
         self.transport: Any = Line(transport, self)
         self._guarded = isinstance(self.app, Guard)  # code of the user counts on running in a task of its own
+        self._door = self.app if isinstance(self.app, HttpDoor) else None
 
     def expects_more(self) -> bool:
         """Whether the client may be sending still."""
@@ -98,7 +111,17 @@ class Protocol(HttpToolsProtocol):
         """Bytes from the client; a head that does not end in time must not fill the memory."""
         if self.transport.lingering:
             return
+        if self._between:
+            if self._door is not None and self._is_free():
+                end = data.find(b"\r\n\r\n") + 4
+                head = _HEADS.find(data[:end])
+                if head is not None and len(data) - end == head.length:
+                    self._unset_keepalive_if_required()
+                    self._start(head, data[end:])
+                    return
+            self._whole = data
         super().data_received(data)
+        self._whole = None
         if not self._in_head:
             self._head = 0
             return
@@ -109,6 +132,7 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins. What uvicorn prepares for it waits until it is known which way the request takes."""
         self._in_head = True
+        self._between = False
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
@@ -136,23 +160,30 @@ class Protocol(HttpToolsProtocol):
             self.headers.extend(headers)
             super().on_headers_complete()
             return
-        scope: Any = {
-            "type": "http",
-            "method": "POST",
-            "path": self.url.decode("ascii"),
-            "raw_path": self.url,
-            "query_string": b"",
-            "headers": self.headers,
-            "client": self.client,
-        }
-        cycle: Any = Swift(
-            scope,
-            self.transport,
-            self.server_state.default_headers,
-            self._answered,
-            keep_alive=self.parser.should_keep_alive(),
+        self._hot = Head(self.url, self.headers, int(self._declared or 0), keep_alive=self.parser.should_keep_alive())
+        self.cycle = self._quick(self._hot) or self._swift(self._hot)
+
+    def _quick(self, head: Head) -> Any:
+        if self._door is None:
+            return None
+        return Quick(head, self._door, self.transport, self.server_state.default_headers, self._answered)
+
+    def _swift(self, head: Head) -> Any:
+        self.scope: Any = {**head.scope, "client": self.client}
+        return Swift(
+            self.scope, self.transport, self.server_state.default_headers, self._answered, keep_alive=head.keep_alive
         )
-        self.scope, self.cycle = scope, cycle
+
+    def _start(self, head: Head, body: bytes) -> None:
+        """A hot call is here as a whole: answer it in the shortest way that will do."""
+        cycle = self._quick(head)
+        if cycle is not None:
+            cycle.body, self.cycle = body, cycle
+            if cycle.start():
+                return
+        cycle = self._swift(head)
+        cycle.body, self.cycle = body, cycle
+        cycle.start(self.app)
 
     def _is_swift(self) -> bool:
         """Whether the shorter way will do: a hot call by itself, with a small body of a known length."""
@@ -166,18 +197,26 @@ class Protocol(HttpToolsProtocol):
             and self.parser.get_http_version() == "1.1"
             and len(declared) <= len(str(LARGEST_BODY))
             and int(declared) < LARGEST_BODY
-            and (self.cycle is None or self.cycle.response_complete)
-            and not self.pipeline
-            and not self.flow.write_paused
+            and self._is_free()
         )
+
+    def _is_free(self) -> bool:
+        """Whether nothing stands before a request that comes now."""
+        return (self.cycle is None or self.cycle.response_complete) and not self.pipeline and not self.flow.write_paused
 
     def on_message_complete(self) -> None:
         """The request is there as a whole."""
-        cycle: Any = self.cycle
-        if isinstance(cycle, Swift) and cycle.more_body:
-            cycle.start(self.app)
-        else:
+        self._between = True
+        head, self._hot = self._hot, None
+        if head is None:
             super().on_message_complete()
+            return
+        cycle: Any = self.cycle
+        body: bytes = cycle.body
+        whole, length = self._whole, len(body)
+        if whole is not None and length == head.length and whole.find(b"\r\n\r\n") + 4 + length == len(whole):
+            _HEADS.remember(whole[: len(whole) - length], head)
+        self._start(head, body)
 
     def _answered(self) -> None:
         """A request was answered on the shorter way. The connection ends when nothing more comes for a while.
@@ -218,7 +257,7 @@ class Protocol(HttpToolsProtocol):
     def shutdown(self) -> None:
         """The server stops: a request that has not come as a whole was not accepted, and nobody waits for the rest."""
         cycle: Any = self.cycle
-        if isinstance(cycle, Swift) and cycle.more_body:
+        if isinstance(cycle, Cycle) and cycle.more_body:
             self.transport.close()
         else:
             super().shutdown()
@@ -226,7 +265,7 @@ class Protocol(HttpToolsProtocol):
     def is_answering(self) -> bool:
         """Whether a request is under way on the shorter way."""
         cycle: Any = self.cycle
-        return isinstance(cycle, Swift) and not cycle.response_complete
+        return isinstance(cycle, Cycle) and not cycle.response_complete
 
     def cut(self) -> bool:
         """Stop a request that is under way on the shorter way; False if there is none."""

@@ -10,10 +10,11 @@ import msgspec
 
 from headrace.adapters.answering import answering
 from headrace.adapters.explaining import Stopwatch, explained
-from headrace.adapters.http.body import decode, read_body, require_json
-from headrace.adapters.http.call import Call, Headers
+from headrace.adapters.http.body import decode, read_body, require_json, says_json
+from headrace.adapters.http.call import JSON, Call
 from headrace.adapters.http.departures import Departures
-from headrace.adapters.http.rendering import all_failed, many_rows, no_rows, one_row, ready_made
+from headrace.adapters.http.quick import Answer, Answered, Finish, Starting
+from headrace.adapters.http.rendering import all_failed, many_rows, no_rows, one_row, ready_made, to_json
 from headrace.adapters.http.settings import ApiSettings
 from headrace.adapters.limits import too_many_rows
 from headrace.domain.errors import InvalidRequest, NotFound
@@ -90,16 +91,52 @@ class NativeCalls:
             pass  # there is no default
         return model
 
+    def start_infer(self, call: Call, body: bytes, finish: Finish) -> Starting:
+        """`infer` without waiting."""
+        if not says_json(call):
+            return None
+        call.uncounted = True
+        envelope = decode(body, _ENVELOPE, Envelope.__struct_fields__)
+        return self._start(call, envelope.pipeline or self._unnamed(envelope.model), envelope, finish)
+
+    def start_predict(self, call: Call, body: bytes, finish: Finish, name: str) -> Starting:
+        """`predict` without waiting."""
+        if not says_json(call):
+            return None
+        call.uncounted = True
+        return self._start(call, name, decode(body, _NAMED, NamedEnvelope.__struct_fields__), finish)
+
     async def _answer(self, call: Call, name: str, envelope: Envelope | NamedEnvelope) -> None:
+        watch = call.stopwatch
+        options: Mapping[str, Any] = envelope.options or _NO_OPTIONS
+        if "explain" in options:
+            watch = watch or (Stopwatch() if options["explain"] else None)
+            options = {key: value for key, value in options.items() if key != "explain"}
+        pipeline, asked, inputs, request = self._understood(call, name, envelope, options)
+        call.uncounted = False
+        result = await self.run(call, pipeline, asked, inputs, request, watch)
+        await call.answer_json(self.envelope(call, result, self._outputs(envelope, result), watch=watch))
+
+    def _start(self, call: Call, name: str, envelope: Envelope | NamedEnvelope, finish: Finish) -> Starting:
+        options: Mapping[str, Any] = envelope.options or _NO_OPTIONS
+        if "explain" in options:
+            return None
+        pipeline, asked, inputs, request = self._understood(call, name, envelope, options)
+        call.uncounted = False
+
+        def answer(result: Result) -> Answered:
+            return to_json(self.envelope(call, result, self._outputs(envelope, result))), JSON, ()
+
+        return self.start(call, pipeline, asked, inputs, request, finish, answer)
+
+    def _understood(
+        self, call: Call, name: str, envelope: Envelope | NamedEnvelope, options: Mapping[str, Any]
+    ) -> tuple[Pipeline, Asked, Inputs, RequestContext]:
+        """Which pipeline is asked what, in the services' words."""
         given = envelope.inputs
         rows: Sequence[Mapping[str, Any]] = given if isinstance(given, list) else (given,)
         if len(rows) > self._max_rows:
             raise too_many_rows(len(rows), self._max_rows)
-        options: Mapping[str, Any] = envelope.options or _NO_OPTIONS
-        watch = call.stopwatch
-        if "explain" in options:
-            watch = watch or (Stopwatch() if options["explain"] else None)
-            options = {key: value for key, value in options.items() if key != "explain"}
         version = envelope.version
         request = self.request(call, options)
         asked = Asked(
@@ -115,10 +152,11 @@ class NativeCalls:
                 f"the request names the model {envelope.model!r:.200}, and pipeline {pipeline.ref} runs "
                 f"{pipeline.model_name!r}; leave the model out, or name a pipeline that runs it"
             )
-        call.uncounted = False
-        result = await self.run(call, pipeline, asked, rows_to_inputs(pipeline, rows), request, watch)
-        outputs: Any = one_row(result) if given is not rows else self._listed(result)
-        await call.answer_json(self.envelope(call, result, outputs, watch=watch))
+        return pipeline, asked, rows_to_inputs(pipeline, rows), request
+
+    def _outputs(self, envelope: Envelope | NamedEnvelope, result: Result) -> Any:
+        """What stands under ``outputs``: a list if a list was asked."""
+        return self._listed(result) if isinstance(envelope.inputs, list) else one_row(result)
 
     def request(self, call: Call, options: Mapping[str, Any] = _NO_OPTIONS) -> RequestContext:
         """What the services are told about *call*. Raises InvalidRequest for a bad ``X-Timeout-Ms``."""
@@ -129,7 +167,7 @@ class NativeCalls:
             call.deadline() if b"x-timeout-ms" in headers else None,
             "http",
             options=options,
-            headers=Headers(headers),
+            headers=call.texts,
             routing_key=key.decode("latin-1") if key is not None else None,
             fresh=b"no-cache" in headers.get(b"cache-control", b""),
         )
@@ -152,12 +190,30 @@ class NativeCalls:
             return await watch.following(self.run(call, pipeline, asked, inputs, request))
         if inputs.rows == 0:
             return no_rows(pipeline)
-        if inputs.rows > self._max_rows and any(isinstance(column, list) for column in inputs.columns.values()):
-            raise too_many_rows(
-                inputs.rows, self._max_rows
-            )  # arrays are as quick to check as to read; single values are not
+        self._require_few(inputs)
         self.departures.join(call)
         return await self.inference.infer(asked, inputs, request)
+
+    def start(
+        self,
+        call: Call,
+        pipeline: Pipeline,
+        asked: Asked,
+        inputs: Inputs,
+        request: RequestContext,
+        finish: Finish,
+        answer: Answer,
+    ) -> Starting:
+        """Infer without waiting: what *finish* makes of *answer* is told the end, unless None is returned."""
+        if inputs.rows == 0:
+            return None
+        self._require_few(inputs)
+        return self.inference.start(asked, pipeline, inputs, request, finish(answer))
+
+    def _require_few(self, inputs: Inputs) -> None:
+        """Raises TooLarge for more rows than may be; arrays are as quick to check as to read, single values are not."""
+        if inputs.rows > self._max_rows and any(isinstance(column, list) for column in inputs.columns.values()):
+            raise too_many_rows(inputs.rows, self._max_rows)
 
     def _listed(self, result: Result) -> list[Mapping[str, Any]]:
         if (error := all_failed(result)) is not None:

@@ -6,17 +6,18 @@ from collections.abc import Sequence
 from typing import Final
 
 import headrace
-from headrace.adapters.http.body import read_body
-from headrace.adapters.http.call import Call
+from headrace.adapters.http.body import read_body, says_json
+from headrace.adapters.http.call import JSON, Call
 from headrace.adapters.http.health import HealthCalls
 from headrace.adapters.http.native import NativeCalls
-from headrace.adapters.http.open_inference_answers import reply
+from headrace.adapters.http.open_inference_answers import HEAD, reply, written
 from headrace.adapters.http.open_inference_bodies import head_length, read_tensors, require_readable
 from headrace.adapters.http.open_inference_generate import GenerateCalls
 from headrace.adapters.http.open_inference_repeats import Before, Repeat, Repeats
 from headrace.adapters.http.open_inference_repository import RepositoryCalls
 from headrace.adapters.http.open_inference_requests import (
     Question,
+    Wanted,
     read_bare,
     read_binary,
     read_json,
@@ -24,12 +25,13 @@ from headrace.adapters.http.open_inference_requests import (
     wanted_outputs,
 )
 from headrace.adapters.http.open_inference_tensors import to_inputs
+from headrace.adapters.http.quick import Answered, Finish, Starting
 from headrace.adapters.open_inference.datatypes import metadata_of, platform_of
 from headrace.adapters.open_inference.models import EXTENSIONS as COMMON_EXTENSIONS
 from headrace.adapters.open_inference.parameters import take_parameters
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.routing import Asked
-from headrace.services.context import RequestContext
+from headrace.services.context import Inputs, RequestContext, Result
 
 EXTENSIONS: Final[Sequence[str]] = ("binary_tensor_data", *COMMON_EXTENSIONS, "generate")
 """What ``GET /v2`` announces."""
@@ -62,17 +64,52 @@ class OpenInferenceCalls:
             await self._again(call, pipeline, asked, request, before, repeat)
             return
         question = _question(body, head, pipeline)
-        given = question.request
-        require_model(given, name, version)
-        if given.parameters and not given.parameters.keys() <= _FORM:
-            take_parameters(request, given.parameters)
-        wanted = wanted_outputs(question, pipeline)
-        inputs = to_inputs(question, pipeline)
+        inputs, wanted = _understood(question, pipeline, name, version, request)
         call.uncounted = False
         result = await self._native.run(call, pipeline, asked, inputs, request, call.stopwatch)
-        written = await reply(call, result, pipeline, wanted, given.id)
-        if before is not None and written is not None and not given.parameters:
-            self._repeats.remember(pipeline, before, Repeat(pipeline, inputs, wanted, given.id), result, written)
+        answer = await reply(call, result, pipeline, wanted, question.request.id)
+        if before is not None and answer is not None and not question.request.parameters:
+            repeat = Repeat(pipeline, inputs, wanted, question.request.id)
+            self._repeats.remember(pipeline, before, repeat, result, answer)
+
+    def start(self, call: Call, body: bytes, finish: Finish, name: str, version: str | None) -> Starting:
+        """`infer` without waiting: of a *body* that is JSON, if no stopwatch runs and no answer must be waited for."""
+        if HEAD in call.headers or not says_json(call) or call.stopwatch is not None:
+            return None
+        call.uncounted = True
+        request = self._native.request(call)
+        asked = Asked(name, version, request.headers, request.routing_key)
+        pipeline = self._native.pipeline(asked)
+        if pipeline.spec.cache is not None:
+            return self._start_again(call, pipeline, asked, request, (name, version, body), finish)
+        question = read_json(body)
+        inputs, wanted = _understood(question, pipeline, name, version, request)
+        call.uncounted = False
+
+        def answer(result: Result) -> Answered:
+            call.packs = True
+            one = written(result, pipeline, wanted, question.request.id)
+            return one.body, one.media, one.extra
+
+        return self._native.start(call, pipeline, asked, inputs, request, finish, answer)
+
+    def _start_again(
+        self, call: Call, pipeline: Pipeline, asked: Asked, request: RequestContext, before: Before, finish: Finish
+    ) -> Starting:
+        """A request to a pipeline whose answers are kept: only if it came before, and its answer is at hand."""
+        repeat = self._repeats.find(pipeline, before)
+        if repeat is None:
+            return None
+
+        def answer(result: Result) -> Answered:
+            call.packs = True
+            if result.columns is repeat.columns:
+                return repeat.written, JSON, ()
+            one = written(result, pipeline, repeat.wanted, repeat.asked_id)
+            return one.body, one.media, one.extra
+
+        call.uncounted = False
+        return self._native.start(call, pipeline, asked, repeat.inputs, request, finish, answer)
 
     async def _again(
         self, call: Call, pipeline: Pipeline, asked: Asked, request: RequestContext, before: Before, repeat: Repeat
@@ -84,9 +121,9 @@ class OpenInferenceCalls:
             call.packs = True
             await call.answer(repeat.written)
             return
-        written = await reply(call, result, pipeline, repeat.wanted, repeat.asked_id)
-        if written is not None:
-            self._repeats.remember(pipeline, before, repeat, result, written)
+        answer = await reply(call, result, pipeline, repeat.wanted, repeat.asked_id)
+        if answer is not None:
+            self._repeats.remember(pipeline, before, repeat, result, answer)
 
     async def server(self, call: Call) -> None:
         """``GET /v2``."""
@@ -119,6 +156,17 @@ class OpenInferenceCalls:
         """``GET /v2/models/{name}[/versions/{version}]/ready``: 503 for one that is declared and not loaded."""
         self._native.pipeline(Asked(name, version))
         await call.answer_json({"name": name, "ready": True})
+
+
+def _understood(
+    question: Question, pipeline: Pipeline, name: str, version: str | None, request: RequestContext
+) -> tuple[Inputs, Sequence[Wanted]]:
+    """The inputs of a request and the outputs that it wants; what else it asks for goes into *request*."""
+    given = question.request
+    require_model(given, name, version)
+    if given.parameters and not given.parameters.keys() <= _FORM:
+        take_parameters(request, given.parameters)
+    return to_inputs(question, pipeline), wanted_outputs(question, pipeline)
 
 
 def _question(body: bytes | memoryview, head: int | None, pipeline: Pipeline) -> Question:

@@ -12,10 +12,12 @@ from headrace.adapters.http.native import NativeCalls
 from headrace.adapters.http.open_inference import OpenInferenceCalls
 from headrace.adapters.http.open_inference_repository import REFUSED
 from headrace.adapters.http.openai import OpenAICalls
+from headrace.adapters.http.quick import Starting
 from headrace.adapters.http.streams_events import StreamCalls
 from headrace.adapters.http.uploads import KINDS, UploadCalls
 
 Answer = Callable[..., Awaitable[Any]]
+Start = Callable[..., Starting]
 PREFIX: Final = "/api/v1"
 KNOWN_PATHS: Final = 1024
 """Paths that are remembered with what answers them."""
@@ -30,6 +32,8 @@ class Found:
     method: str
     answer: Answer
     names: tuple[str | None, ...] = ()
+    start: Start | None = None
+    """Answers without waiting, where that can be done."""
 
     def __call__(self, call: Call) -> Awaitable[Any]:
         """Answer *call*."""
@@ -65,7 +69,7 @@ class Routes:
             "ws": ("GET", streams.socket),
         }
         self._exact: Mapping[str, Found] = {
-            f"{PREFIX}/inference": Found("POST", native.infer),
+            f"{PREFIX}/inference": Found("POST", native.infer, (), native.start_infer),
             "/v2": Found("GET", open_inference.server),
             "/v2/": Found("GET", open_inference.server),
             "/v2/health/live": Found("GET", open_inference.live),
@@ -103,11 +107,11 @@ class Routes:
     def _match(self, path: str) -> Found | None:
         match path.split("/")[1:]:
             case ["v2", "models", name, "infer"]:
-                return Found("POST", self._v2.infer, (name, None))
+                return Found("POST", self._v2.infer, (name, None), self._v2.start)
             case ["api", "v1", "models", name, "predict"] | ["models", name, "predict"]:
-                return Found("POST", self._native.predict, (name,))
+                return Found("POST", self._native.predict, (name,), self._native.start_predict)
             case ["v2", "models", name, "versions", version, "infer"]:
-                return Found("POST", self._v2.infer, (name, version))
+                return Found("POST", self._v2.infer, (name, version), self._v2.start)
             case ["v2", "models", name, "versions", version, *rest]:
                 return self._of_model(rest, name, version)
             case ["v2", "models", name, *rest]:
