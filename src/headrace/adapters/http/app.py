@@ -10,7 +10,7 @@ from typing import Any
 
 from headrace.adapters.credentials import Credentials
 from headrace.adapters.disclosure import meaning_of
-from headrace.adapters.http.call import Call, ClientLeft, Receive, Scope, Send, given_id
+from headrace.adapters.http.call import Answered, Call, ClientLeft, Receive, Scope, Send, given_id
 from headrace.adapters.http.caller import Doorkeeper
 from headrace.adapters.http.departures import Departures
 from headrace.adapters.http.errors import WrongMethod
@@ -21,7 +21,7 @@ from headrace.adapters.http.middleware import Middleware, wrapped
 from headrace.adapters.http.native import NativeCalls
 from headrace.adapters.http.open_inference import OpenInferenceCalls
 from headrace.adapters.http.openai import OpenAICalls
-from headrace.adapters.http.quick import Answered, Quick
+from headrace.adapters.http.quick import Quick
 from headrace.adapters.http.routes import Routes
 from headrace.adapters.http.settings import ApiSettings
 from headrace.adapters.http.sockets import Sockets
@@ -169,7 +169,7 @@ class HttpDoor:
         found = self._routes.find(head.path)
         if found is None or found.start is None or head.length > self._max_body:
             return False
-        call = quick.call = Call(head.scope, _nothing, _nothing, head.headers, head.texts)
+        call = quick.call = Call(head.scope, _nothing, _nothing, head.headers, head.wishes)
         call.request_id = head.given_id or f"{self._prefix}-{next(self._numbers)}"
         call.closing = self._health.draining
         call.reply, call.usual = quick.reply, quick.reply_ok
@@ -217,15 +217,14 @@ class HttpDoor:
                 return
         self._doorkeeper.admit(method, call.path, headers)
         found = self._routes.find(call.path)
-        if found is None:
-            await self._framework.answer(call)
-        elif method == found.method or method in found.methods:
-            if HEADER in headers and method == "POST" and self._keyed is not None:
-                await self._keyed.answer(call, found)
-            else:
-                await found(call)
-        else:
+        if found is not None and method != found.method and method not in found.methods:
             raise WrongMethod(method, found.methods)
+        answer = found or self._framework.answer
+        if HEADER in headers and method == "POST" and self._keyed is not None:
+            keyed = self._keyed.finish if found is None else self._keyed.answer
+            await keyed(call, answer)
+        else:
+            await answer(call)
 
     async def _preflight(self, call: Call) -> None:
         """A browser asks whether a page may make the call that it is about to make."""

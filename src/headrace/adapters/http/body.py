@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from headrace.adapters.http.call import JSON, Call, ClientLeft
+from headrace.adapters.http.call import Call, ClientLeft
 from headrace.domain.errors import InvalidRequest, TooLarge, UnsupportedMedia
 from headrace.domain.parameters import nearest
 
@@ -117,11 +117,6 @@ def too_large(call: Call, limit: int, found: str) -> TooLarge:
 def media_type(call: Call) -> bytes:
     """The media type of the body in lower case, without parameters; empty if none is stated."""
     return call.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-
-
-def says_json(call: Call) -> bool:
-    """Whether the body is JSON by what nearly all clients say of it, or because nothing is said."""
-    return call.headers.get(b"content-type", JSON) == JSON
 
 
 def require_json(call: Call) -> None:

@@ -25,6 +25,9 @@ Reply = Callable[[int, HeaderList, bytes], None]
 Usual = Callable[[bytes, bytes], None]
 """Sends the JSON of a success under a request id, where the server can and nothing else is to be said."""
 
+Answered = tuple[bytes, bytes, Sequence[tuple[bytes, bytes]]]
+"""The body of an answer, its media type, and headers that it needs."""
+
 JSON: Final = b"application/json"
 MAX_ID: Final = 128
 WORTH_PACKING: Final = 1400
@@ -38,17 +41,36 @@ class ClientLeft(Exception):
     """The client closed the connection; nobody is left to answer."""
 
 
+class Wishes:
+    """What headers say of how a request wants to be answered: *texts* are all of them, for who routes by them.
+
+    It depends on the headers alone, and is read once for those that come again.
+    """
+
+    __slots__ = ("fresh", "gzip", "routing_key", "says_json", "texts", "timeout_ms")
+
+    def __init__(self, headers: Mapping[bytes, bytes], texts: Mapping[str, str]) -> None:
+        key = headers.get(b"x-routing-key")
+        self.texts = texts
+        self.timeout_ms = headers.get(b"x-timeout-ms")
+        self.routing_key = key.decode("latin-1") if key is not None else None
+        self.fresh = b"no-cache" in headers.get(b"cache-control", b"")
+        self.gzip = b"gzip" in headers.get(b"accept-encoding", b"")
+        self.says_json = headers.get(b"content-type", JSON) == JSON
+        """By what nearly all clients say of their body, or because they say nothing."""
+
+
 class Call:
     """A request and its answer. *headers* have lower-case names; of a repeated header the last one counts.
 
     *closing* ends the connection with the answer; *uncounted* marks an inference that no service has measured yet;
     *packs* lets an answer be compressed for a client that offers to unpack it. There is a *stopwatch* if the query
-    asks for an explanation. *texts* are the headers once more.
+    asks for an explanation. *wishes* are what the headers say, where that was read before.
     """
 
     __slots__ = (
         "answered", "closing", "cross_origin", "departed", "headers", "method", "packs", "path", "receive",
-        "reply", "request_id", "scope", "send", "started", "stopwatch", "task", "texts", "uncounted", "usual", "watch",
+        "reply", "request_id", "scope", "send", "started", "stopwatch", "task", "uncounted", "usual", "watch", "wishes",
     )  # fmt: skip
 
     def __init__(
@@ -57,7 +79,7 @@ class Call:
         receive: Receive,
         send: Send,
         headers: dict[bytes, bytes],
-        texts: Headers | None = None,
+        wishes: Wishes | None = None,
     ) -> None:
         self.scope = scope
         self.receive = receive
@@ -65,7 +87,7 @@ class Call:
         self.reply: Reply | None = None
         self.usual: Usual | None = None
         self.headers = headers
-        self.texts = texts or Headers(headers)
+        self.wishes = wishes or Wishes(headers, Headers(headers))
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.request_id = ""
@@ -83,7 +105,7 @@ class Call:
 
     def deadline(self) -> float | None:
         """When the caller stops waiting, in seconds of the monotonic clock. Raises InvalidRequest."""
-        given = self.headers.get(b"x-timeout-ms")
+        given = self.wishes.timeout_ms
         if given is None:
             return None
         try:
@@ -147,7 +169,7 @@ class Call:
         return True
 
     def _worth_packing(self, body: bytes) -> bool:
-        return len(body) >= WORTH_PACKING and self.packs and b"gzip" in self.headers.get(b"accept-encoding", b"")
+        return len(body) >= WORTH_PACKING and self.packs and self.wishes.gzip
 
     def _headers(self, body: bytes, media: bytes, extra: Sequence[tuple[bytes, bytes]]) -> HeaderList:
         headers: HeaderList = [(b"content-type", media), (b"x-request-id", self.request_id.encode("ascii")), *extra]

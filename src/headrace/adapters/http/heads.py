@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from headrace.adapters.http.call import Headers, Scope, given_id
+from headrace.adapters.http.call import Scope, Wishes, given_id
 
 LARGEST_BODY: Final = 65_536
 """Bytes that are gathered before a hot call starts; what is longer is read by the call itself, as it comes."""
@@ -23,12 +23,12 @@ class Head:
     *headers* have lower-case names; of a repeated one the last counts. The body has *length* bytes.
     """
 
-    __slots__ = ("given_id", "headers", "keep_alive", "length", "path", "scope", "texts")
+    __slots__ = ("given_id", "headers", "keep_alive", "length", "path", "scope", "wishes")
 
     def __init__(self, url: bytes, listed: Sequence[tuple[bytes, bytes]], length: int, *, keep_alive: bool) -> None:
         self.path = url.decode("ascii")
         self.headers = dict(listed)
-        self.texts = Headers(self.headers)
+        self.wishes = Wishes(self.headers, {name.decode("latin-1"): value.decode("latin-1") for name, value in listed})
         self.length = length
         self.keep_alive = keep_alive
         self.given_id = given_id(self.headers)

@@ -10,10 +10,10 @@ import msgspec
 
 from headrace.adapters.answering import answering
 from headrace.adapters.explaining import Stopwatch, explained
-from headrace.adapters.http.body import decode, read_body, require_json, says_json
-from headrace.adapters.http.call import JSON, Call
+from headrace.adapters.http.body import decode, read_body, require_json
+from headrace.adapters.http.call import JSON, Answered, Call
 from headrace.adapters.http.departures import Departures
-from headrace.adapters.http.quick import Answer, Answered, Finish, Starting
+from headrace.adapters.http.quick import Answer, Finish, Starting
 from headrace.adapters.http.rendering import all_failed, many_rows, no_rows, one_row, ready_made, to_json
 from headrace.adapters.http.settings import ApiSettings
 from headrace.adapters.limits import too_many_rows
@@ -93,7 +93,7 @@ class NativeCalls:
 
     def start_infer(self, call: Call, body: bytes, finish: Finish) -> Starting:
         """`infer` without waiting."""
-        if not says_json(call):
+        if not call.wishes.says_json:
             return None
         call.uncounted = True
         envelope = decode(body, _ENVELOPE, Envelope.__struct_fields__)
@@ -101,7 +101,7 @@ class NativeCalls:
 
     def start_predict(self, call: Call, body: bytes, finish: Finish, name: str) -> Starting:
         """`predict` without waiting."""
-        if not says_json(call):
+        if not call.wishes.says_json:
             return None
         call.uncounted = True
         return self._start(call, name, decode(body, _NAMED, NamedEnvelope.__struct_fields__), finish)
@@ -160,16 +160,15 @@ class NativeCalls:
 
     def request(self, call: Call, options: Mapping[str, Any] = _NO_OPTIONS) -> RequestContext:
         """What the services are told about *call*. Raises InvalidRequest for a bad ``X-Timeout-Ms``."""
-        headers = call.headers
-        key = headers.get(b"x-routing-key")
+        wishes = call.wishes
         return RequestContext(
             call.request_id,
-            call.deadline() if b"x-timeout-ms" in headers else None,
+            None if wishes.timeout_ms is None else call.deadline(),
             "http",
             options=options,
-            headers=call.texts,
-            routing_key=key.decode("latin-1") if key is not None else None,
-            fresh=b"no-cache" in headers.get(b"cache-control", b""),
+            headers=wishes.texts,
+            routing_key=wishes.routing_key,
+            fresh=wishes.fresh,
         )
 
     def pipeline(self, asked: Asked) -> Pipeline:

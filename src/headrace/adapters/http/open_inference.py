@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Final
 
 import headrace
-from headrace.adapters.http.body import read_body, says_json
-from headrace.adapters.http.call import JSON, Call
+from headrace.adapters.http.body import read_body
+from headrace.adapters.http.call import JSON, Answered, Call
 from headrace.adapters.http.health import HealthCalls
 from headrace.adapters.http.native import NativeCalls
 from headrace.adapters.http.open_inference_answers import HEAD, reply, written
@@ -25,7 +25,7 @@ from headrace.adapters.http.open_inference_requests import (
     wanted_outputs,
 )
 from headrace.adapters.http.open_inference_tensors import to_inputs
-from headrace.adapters.http.quick import Answered, Finish, Starting
+from headrace.adapters.http.quick import Finish, Starting
 from headrace.adapters.open_inference.datatypes import metadata_of, platform_of
 from headrace.adapters.open_inference.models import EXTENSIONS as COMMON_EXTENSIONS
 from headrace.adapters.open_inference.parameters import take_parameters
@@ -74,7 +74,7 @@ class OpenInferenceCalls:
 
     def start(self, call: Call, body: bytes, finish: Finish, name: str, version: str | None) -> Starting:
         """`infer` without waiting: of a *body* that is JSON, if no stopwatch runs and no answer must be waited for."""
-        if HEAD in call.headers or not says_json(call) or call.stopwatch is not None:
+        if HEAD in call.headers or not call.wishes.says_json or call.stopwatch is not None:
             return None
         call.uncounted = True
         request = self._native.request(call)
@@ -88,8 +88,7 @@ class OpenInferenceCalls:
 
         def answer(result: Result) -> Answered:
             call.packs = True
-            one = written(result, pipeline, wanted, question.request.id)
-            return one.body, one.media, one.extra
+            return written(result, pipeline, wanted, question.request.id)
 
         return self._native.start(call, pipeline, asked, inputs, request, finish, answer)
 
@@ -105,8 +104,7 @@ class OpenInferenceCalls:
             call.packs = True
             if result.columns is repeat.columns:
                 return repeat.written, JSON, ()
-            one = written(result, pipeline, repeat.wanted, repeat.asked_id)
-            return one.body, one.media, one.extra
+            return written(result, pipeline, repeat.wanted, repeat.asked_id)
 
         call.uncounted = False
         return self._native.start(call, pipeline, asked, repeat.inputs, request, finish, answer)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from headrace.adapters.explaining import Stopwatch, explained
-from headrace.adapters.http.call import JSON, Call, HeaderList
+from headrace.adapters.http.call import JSON, Answered, Call
 from headrace.adapters.http.open_inference_requests import Wanted
 from headrace.adapters.http.open_inference_tensors import json_tensor, raw_tensor, to_output, to_raw_output
 from headrace.adapters.http.rendering import ready_made, to_json
@@ -19,29 +18,6 @@ OCTETS: Final = b"application/octet-stream"
 HEAD: Final = b"inference-header-content-length"
 
 
-@dataclass(slots=True)  # not frozen: made for every request, and that would take twice as long
-class Written:
-    """An answer: JSON, and the raw tensors behind it."""
-
-    head: bytes
-    raws: Sequence[Any]
-
-    @property
-    def media(self) -> bytes:
-        """The media type."""
-        return OCTETS if self.raws else JSON
-
-    @property
-    def extra(self) -> HeaderList:
-        """The headers that it needs."""
-        return [(HEAD, b"%d" % len(self.head))] if self.raws else []
-
-    @property
-    def body(self) -> bytes:
-        """All of it."""
-        return b"".join([self.head, *self.raws]) if self.raws else self.head
-
-
 async def reply(
     call: Call, result: Result, pipeline: Pipeline, wanted: Sequence[Wanted], asked_id: str | None
 ) -> bytes | None:
@@ -49,10 +25,10 @@ async def reply(
 
     Returns what was written, if it says nothing that is true of this request alone.
     """
-    answer = written(result, pipeline, wanted, asked_id, call.stopwatch)
+    body, media, extra = written(result, pipeline, wanted, asked_id, call.stopwatch)
     call.packs = True
-    await call.answer(answer.body, 200, answer.media, answer.extra)
-    return None if answer.raws or call.stopwatch is not None else answer.head
+    await call.answer(body, 200, media, extra)
+    return None if media is OCTETS or call.stopwatch is not None else body
 
 
 def written(
@@ -61,8 +37,8 @@ def written(
     wanted: Sequence[Wanted],
     asked_id: str | None,
     watch: Stopwatch | None = None,
-) -> Written:
-    """The answer with the *wanted* outputs. Raises the first row's error."""
+) -> Answered:
+    """The answer with the *wanted* outputs, in whatever form. Raises the first row's error."""
     answer: dict[str, Any] = {"model_name": result.ref.name, "model_version": result.ref.version}
     if asked_id is not None:
         answer["id"] = asked_id
@@ -74,7 +50,8 @@ def written(
         answer["outputs"] = ready_made(answer["outputs"])
         watch.mark("render")
         answer.setdefault("parameters", {})["explain"] = explained(result, watch)
-    return Written(to_json(answer), raws)
+    head = to_json(answer)
+    return (b"".join([head, *raws]), OCTETS, [(HEAD, b"%d" % len(head))]) if raws else (head, JSON, ())
 
 
 def _output(one: Wanted, result: Result, pipeline: Pipeline, raws: list[Any]) -> dict[str, Any]:

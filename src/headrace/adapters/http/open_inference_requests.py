@@ -211,7 +211,7 @@ def wanted_outputs(question: Question, pipeline: Pipeline) -> Sequence[Wanted]:
     if request.parameters:
         binary = binary or _flag(request.parameters, "binary_data_output", default=False)
     if not request.outputs:
-        return _all(tuple(pipeline.outputs), binary=binary)
+        return _all(tuple(pipeline.outputs), binary)
     chosen_outputs([output.name for output in request.outputs], pipeline)
     wanted = {output.name: _wanted(output, binary=binary) for output in request.outputs}
     if len(wanted) < len(request.outputs):
@@ -220,7 +220,7 @@ def wanted_outputs(question: Question, pipeline: Pipeline) -> Sequence[Wanted]:
 
 
 @lru_cache(maxsize=1024)
-def _all(names: tuple[str, ...], *, binary: bool) -> Sequence[Wanted]:
+def _all(names: tuple[str, ...], binary: bool, /) -> Sequence[Wanted]:
     return tuple(Wanted(name, binary) for name in names)
 
 

@@ -48,10 +48,14 @@ def to_inputs(question: Question, pipeline: Pipeline) -> Inputs:
 
 def _column(tensor: RequestInput | LongInput, spec: TensorSpec) -> Column:
     """The data of a tensor in its shape; the elements of BYTES as the column wants them."""
-    data = tensor.data
+    data, shape = tensor.data, tensor.shape
+    if type(data) is list and len(data) == 1 and spec.numeric and tensor.datatype != "FP16":
+        row = data[0]
+        if type(row) is list and len(shape) == 2 and shape[0] == 1 and shape[1] == len(row):
+            return data  # one row of numbers, as most requests are
     if isinstance(data, msgspec.Raw):
         text = bytes(data)
-        if (array := numbers(text, spec, tensor.shape)) is not None and tensor.datatype != "FP16":
+        if (array := numbers(text, spec, shape)) is not None and tensor.datatype != "FP16":
             return array
         data = decode(text, _LIST, ())
     column = _in_shape(tensor, data or [], spec)
@@ -81,8 +85,6 @@ def _has_shape(data: list[Any], shape: Sequence[int]) -> bool:
     """Whether lists are nested as *shape* says, down to the elements, which are left to the column's check."""
     if not shape or len(data) != shape[0]:
         return False
-    if len(shape) == 2 and len(data) == 1:  # one row, as most requests are
-        return isinstance(data[0], list) and len(data[0]) == shape[1]
     for axis, size in enumerate(shape[1:], 2):
         if data and not (set(map(type, data)) == {list} and set(map(len, data)) == {size}):
             return False

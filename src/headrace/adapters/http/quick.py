@@ -6,18 +6,16 @@ its rows. What takes any waiting, and whatever is unusual, takes the way of `Swi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Protocol
 
-from headrace.adapters.http.call import Call
+from headrace.adapters.http.call import Answered, Call
 from headrace.adapters.http.cycle import Cycle, HeaderPairs
 from headrace.adapters.http.heads import Head
 from headrace.domain.errors import NotReady
 from headrace.services.context import Result
 from headrace.services.course import Tell, ToldCourse
 
-Answered = tuple[bytes, bytes, Sequence[tuple[bytes, bytes]]]
-"""The body of an answer, its media type, and headers that it needs."""
 Answer = Callable[[Result], Answered]
 """Writes the answer to one request. May raise EngineError."""
 Starting = ToldCourse | None

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
 
-from headrace.adapters.open_inference.datatypes import KINDS, NAMES, datatype_of
+from headrace.adapters.open_inference.datatypes import DATATYPES, KINDS, NAMES, datatype_of
 from headrace.domain.errors import InvalidInput
 from headrace.domain.parameters import nearest
 from headrace.domain.pipeline import Pipeline
@@ -52,8 +52,11 @@ def to_inputs(given: Sequence[T], pipeline: Pipeline, to_column: ToColumn[T]) ->
     """
     columns: dict[str, Column] = {}
     rows: int | None = None
+    specs = pipeline.inputs
     for tensor in given:
-        spec = _spec_of(tensor, pipeline, columns)
+        spec = specs.get(tensor.name)
+        if spec is None or tensor.name in columns or tensor.datatype != DATATYPES.get(spec.dtype):
+            spec = _spec_of(tensor, pipeline, columns)
         require_shape(tensor)
         if not pipeline.batched:
             columns[tensor.name] = [whole(to_column(tensor, spec), spec)]
@@ -109,7 +112,7 @@ def _fits(kind: str, wanted: str) -> bool:
 def require_shape(tensor: Given) -> None:
     """Raises InvalidInput for a shape that no tensor can have, or that would make much of nothing."""
     shape = tensor.shape
-    if not shape:
+    if not shape or (len(shape) == 2 and 0 < shape[0] < LIMIT and 0 < shape[1] < LIMIT):  # as nearly all are
         return
     if len(shape) > 32 or min(shape) < 0 or max(shape) >= LIMIT:
         raise InvalidInput(f"input {tensor.name!r} has the impossible shape {list(shape)!r:.100}")
