@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from headrace.adapters.credentials import Credentials
 from headrace.assembly import Application, Loading, assemble, load_settings, workspace_files
 from headrace.core.config import Secret
 from headrace.core.logging import configure, logger
@@ -29,8 +30,7 @@ from headrace.services.exposition import expose
 from headrace.services.worker_messages import Begin
 from headrace.settings import Settings
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
-SWITCH_S = 0.0005
+SWITCH_S = 0.0001
 """How long a thread with a batch waits at most until the busy loop lets it have the interpreter, to start the model
 and to hand over what came out. Python's own 5 ms is longer than many a batch takes."""
 
@@ -148,7 +148,8 @@ async def run_server(
     from headrace.adapters.http.app import create_app
     from headrace.adapters.http.serve import serve as serve_http
 
-    application = assemble(settings, workspace)
+    application = assemble(settings, workspace, workers=settings.api.workers)
+    credentials = None if token is None else Credentials(token, application.access)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT) if place is None else (signal.SIGTERM,):
         asyncio.get_running_loop().add_signal_handler(number, _stop, stop, number)
@@ -158,7 +159,7 @@ async def run_server(
         settings.api,
         title=settings.framework.name,
         version=settings.framework.version,
-        token=token,
+        token=credentials,
         metrics=_metrics(application, place),
         streams=application.streams,
         routes=application.routes,
@@ -166,13 +167,18 @@ async def run_server(
         middleware=load_middleware(settings.api.middleware, workspace.root),
     )
 
+    app.ask_databases(application.state.health)
+
     def doors() -> Sequence[Coroutine[Any, Any, int]]:
         shared: dict[str, Any] = {} if place is None else {"listener": place.listener, "counts": place.counts}
         http = serve_http(app, settings.api, stop, **shared)
-        return http, serve_if_present(application.inference, application.deployments, settings.api, stop, token)
+        inference, deployments, once = application.inference, application.deployments, application.idempotency
+        return http, serve_if_present(inference, deployments, settings.api, stop, credentials, once)
 
     time_left = asyncio.create_task(_time_left(stop, settings))
     listening = None if place is None else asyncio.create_task(place.listen(application, stop))
+    if credentials is not None:
+        application.access.follow()
     cut = 0
     try:
         cut = await _run(application, doors, stop, place)
@@ -294,12 +300,10 @@ def _settle_memory() -> None:
 def _token(settings: Settings) -> Secret | None:
     """What callers must show. A random one is printed once, to the terminal, not to the log."""
     auth = settings.auth
-    if auth is not None and auth.mode == "none":
+    if not settings.asks_callers:
         return None
     if auth is not None and auth.token is not None:
         return auth.token
-    if auth is None and settings.api.host in LOOPBACK:
-        return None
     token = secrets.token_urlsafe(32)
     sys.stderr.write(f"This server asks for a token: {token}\n  curl -H 'Authorization: Bearer {token}' ...\n")
     return Secret(token)

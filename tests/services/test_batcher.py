@@ -484,3 +484,38 @@ async def test_company_is_met_again_after_a_time_alone(engine: Engine) -> None:
 
     assert [answer(result) for result in results] == [[2 * n] for n in range(8)]
     assert model.calls[-2:] == [1, 7]
+
+
+async def test_requests_that_come_turn_by_turn_share_a_batch_of_a_dear_call(engine: Engine) -> None:
+    model = Held()
+    await engine.add(pipeline(model, placement="thread"))
+    for rows in (1, 8, 64):  # a call takes a second, a row nearly nothing
+        batcher_of(engine).placement.observe(rows, 1.0 + rows * 1e-6)
+
+    asked = []
+    for n in range(6):
+        asked.append(ask(engine, n))
+        await turns(1)
+    await asyncio.gather(*asked)
+
+    assert model.calls == [6]
+
+
+async def test_the_next_batch_starts_while_the_loop_is_still_reading(engine: Engine) -> None:
+    model = Held()
+    await engine.add(pipeline(model, placement="thread"))
+    first = await busy(engine, model)
+    second = ask(engine, 1)
+    await turns()
+    batcher = batcher_of(engine)
+
+    model.release()  # from here to the end the loop does not turn
+    until = time.monotonic() + 5
+    while not batcher._over and time.monotonic() < until:
+        time.sleep(0.001)
+    third: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+    batcher.queue(x(2), request(), third)
+    assert model._entered.acquire(timeout=5)
+
+    assert model.calls == [1, 1]
+    assert [answer(result) for result in await asyncio.gather(first, second, third)] == [[0], [2], [4]]

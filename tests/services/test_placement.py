@@ -121,3 +121,29 @@ def test_no_durations_are_told_before_there_is_one() -> None:
 
     assert (told["call_ms"], told["row_ms"]) == (None, None)
     assert placement.describe()["row_ms"] == 2.0
+
+
+def test_cheap_rows_leave_a_processor_to_the_loop_and_dear_ones_take_all() -> None:
+    cheap = learned(*((n, 4e-4 + n * 7e-5) for n in (1, 8, 32)))
+    dear = learned(*((n, 1e-3 + n * 2e-3) for n in (1, 8, 32)))
+
+    assert [cheap.together(most) for most in (1, 2, 16)] == [1, 1, 1]
+    assert [dear.together(most) for most in (1, 2, 16)] == [1, 2, 15]
+
+
+def test_before_anything_was_measured_all_processors_are_used() -> None:
+    assert Placement().together(4) == 4
+
+
+def test_a_batch_is_large_enough_when_the_call_is_a_small_part_of_it() -> None:
+    placement = learned(*((n, 1e-3 + n * 1e-4) for n in (1, 8, 32)))
+    placement.line()
+
+    assert placement.enough_rows == pytest.approx(20, rel=1e-3)
+
+
+def test_what_runs_inline_never_needs_to_gather() -> None:
+    placement = learned((1, 20e-6), (32, 60e-6))
+    placement.line()
+
+    assert placement.enough_rows == float("inf")

@@ -5,29 +5,27 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from headrace.domain.batch import Batch
 from headrace.domain.errors import DeadlineExceeded, EngineError, NotReady, Overloaded
 from headrace.domain.pipeline import Pipeline
-from headrace.domain.step import Context
 from headrace.services.alarm import Alarm
 from headrace.services.batch_run import RunBatch, in_place, run_batch, run_here
+from headrace.services.bulk_turns import BulkTurns
+from headrace.services.company import Company
 from headrace.services.context import Inputs, RequestContext, Result, Timing
-from headrace.services.entries import Answer, Entry, deliver, fail, merged
+from headrace.services.entries import Answer, Entry, fail
 from headrace.services.executor import Executor
 from headrace.services.gate import Gate
 from headrace.services.inputs import converted_early, wide_inputs
 from headrace.services.measures import Measures
 from headrace.services.picking import Picking
 from headrace.services.placement import Placement
+from headrace.services.running import Running
 from headrace.services.sharing import NOTHING, needs_key, sharing_key
 from headrace.services.witness import Witness
-
-
-def _no() -> None:
-    """An inline batch holds no place."""
 
 
 class Batcher:
@@ -69,27 +67,27 @@ class Batcher:
         self._measures = measures
         self._witness = witness if witness is not None and witness.traces else None
         self._run_batch = run
-        self._at_once = pipeline.synchronous and self._linger_s <= 0 and self._witness is None and run is run_batch
+        self._at_once = pipeline.synchronous and self._linger_s <= 0 and run is run_batch
         self._on_busy, self._on_idle = on_busy, on_idle
         self._pending: deque[Entry] = deque()
         self._rows = 0
-        self._running: list[Sequence[Entry]] = []
+        self._running: list[Running] = []
         self._executing = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._awake = False
-        self._linger: tuple[float, asyncio.TimerHandle] | None = None
+        self._awake = self._came = False
+        self._linger = Alarm(lambda _: self._wake())
         self._deadlines = Alarm(self._expire_late)
         self._busy = False
         self._asking = 0
-        self._slices = 0
-        self._turns: list[asyncio.Future[None]] = []
+        self._bulk = BulkTurns(gate, self._free_for_bulk)
         self._closed = False
         self._idle = asyncio.Event()
         self._idle.set()
-        self._singles = 0
-        self._alone = False
-        self._company = False
+        self._came = False
+        self._learns = pipeline.instances == "auto" and not pipeline.processes
+        self._over: deque[Running] = deque()
+        self._company = Company()
         self._keyed = needs_key(pipeline)
         self._wide = wide_inputs(pipeline)
 
@@ -101,7 +99,12 @@ class Batcher:
     @property
     def in_flight(self) -> int:
         """How many requests wait or run."""
-        return self.queued + sum(len(entries) for entries in self._running)
+        return self.queued + sum(len(running.entries) for running in self._running)
+
+    @property
+    def together(self) -> int:
+        """How many batches of requests are worth running at the same time."""
+        return self.placement.together(self._instances) if self._learns else self._instances
 
     def submit(self, inputs: Inputs, request: RequestContext) -> asyncio.Future[Result]:
         """Queue a request. Raises Overloaded at once when the queue is full, NotReady after `close`."""
@@ -115,27 +118,33 @@ class Batcher:
             raise NotReady(f"pipeline {self.pipeline.ref} is being unloaded")
         if len(self._pending) >= self._max_queue and not self._forget_answered():
             raise Overloaded(f"{self._max_queue} requests wait for {self.pipeline.ref} already")
+        if self._over:  # the loop may be about to read many requests before it is told of the end of a batch
+            self._give_way(self._over.popleft())
         if self._wide:
             inputs = converted_early(inputs, self._wide)
         now = time.monotonic()
         key = None if not self._keyed and not request.options else sharing_key(inputs, request, self._filled)
         deadline = now + self._timeout_s if request.deadline is None else request.deadline
         entry = Entry(inputs, request, key, answer, now, deadline)
-        if self._alone and deadline > now and self._may_run_at_once(inputs.rows):
+        if self._company.alone and deadline > now and request.trace is None and self._may_run_at_once(inputs.rows):
             self._run_alone(entry, self._loop or self._join_loop())
             return
         if self._scales is not None:
             entry.weight = self._scales.weigh(inputs)
-        self._alone = self._alone and not self._company
+        self._company.joined()
         self._pending.append(entry)
         self._rows += inputs.rows
+        self._came = True
         if not self._busy:
             self._busy = True
             self._idle.clear()
             self._on_busy()
         if deadline < self._deadlines.at:
             self._deadlines.set(deadline, now)
-        self._awaken()
+        if self._rows >= self.placement.enough_rows and self._free():
+            self._wake()
+        else:
+            self._awaken()
 
     def _join_loop(self) -> asyncio.AbstractEventLoop:
         """The loop of this batcher, asked for once: the question is a system call."""
@@ -146,30 +155,26 @@ class Batcher:
         """Whether a request of *rows* has nothing to wait for: nobody came with it, nothing waits, nothing runs."""
         return (
             self._at_once
-            and not (self._company or self._pending or self._running or self._slices or self._asking)
+            and not (self._company.present or self._pending or self._running or self._bulk.running or self._asking)
             and self.placement.inline(rows)
         )
 
     def _run_alone(self, entry: Entry, loop: asyncio.AbstractEventLoop) -> None:
         """Run the one request that there is, here and now, and note what was learned once its answer has left."""
-        self._company = True
-        entries, timing = [entry], Timing(started=entry.queued_at)
-        context = Context(entry.options, deadline=entry.deadline, map=self._executor.map)
+        self._company.present = True
+        running = Running([entry], self.pipeline, self._executor.map, None)
         done: Batch | None = None
         try:
-            done = run_here(self.pipeline, merged(entries), context)
-            timing.run_s = time.monotonic() - timing.started
-            self._hand_out(entries, done, timing, context)
+            done = run_here(self.pipeline, running.batch, running.context)
+            running.timing.run_s = time.monotonic() - running.timing.started
+            running.hand_out(done, self.pipeline, self._measures)
         except Exception as error:
-            fail(entries, error)
-        if self._measures.prices is not None:  # the answer may tell what it cost
-            self._learn(done, timing, 0.0)
-            done = None
-        loop.call_soon(self._turn_over, done, timing)
+            fail(running.entries, error)
+        loop.call_soon(self._turn_over, done, running.timing)
 
     def _turn_over(self, done: Batch | None, timing: Timing) -> None:
         """The loop has turned: whoever comes now did not come together with the one before."""
-        self._company = False
+        self._company.present = False
         self._learn(done, timing, 0.0)
 
     def _forget_answered(self) -> bool:
@@ -181,24 +186,12 @@ class Batcher:
         return forgotten > 0
 
     async def enter(self) -> None:
-        """Wait until a slice of bulk work may run: a place at the gate, and an instance of the model that is free.
-
-        Requests go first, at the gate and at the model. `leave` gives both back.
-        """
-        while True:
-            await self._gate.enter("bulk")
-            if self._free():
-                self._slices += 1
-                return
-            self._gate.leave()  # never hold a place while waiting for the model
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._turns.append(turn)
-            await turn
+        """Wait until a slice of bulk work may run; requests go first, at the gate and at the model."""
+        await self._bulk.enter()
 
     def leave(self) -> None:
         """A slice of bulk work is done."""
-        self._slices -= 1
-        self._gate.leave()
+        self._bulk.leave()
         self._vacated()
 
     async def drained(self) -> None:
@@ -222,11 +215,15 @@ class Batcher:
         return len(abandoned)
 
     def _entries(self) -> list[Entry]:
-        return [*self._pending, *(entry for entries in self._running for entry in entries)]
+        return [*self._pending, *(entry for running in self._running for entry in running.entries)]
 
     def _free(self) -> bool:
-        """Whether one more batch of this model may run."""
-        return self._executing + self._slices < self._instances
+        """Whether one more batch of requests may run."""
+        return self._executing + self._bulk.running + self._asking < self.together
+
+    def _free_for_bulk(self) -> bool:
+        """Whether a slice of bulk work may run, which takes nothing of the loop's time."""
+        return self._executing + self._bulk.running < self._instances
 
     def _awaken(self) -> None:
         if not self._awake:
@@ -237,27 +234,31 @@ class Batcher:
         """A batch or a slice of this model has ended: requests go first, bulk work looks again after them."""
         if self._pending:
             self._awaken()
-        turns, self._turns = self._turns, []
-        for turn in turns:
-            if not turn.done():
-                turn.set_result(None)
+        self._bulk.look()
 
     def _wake(self) -> None:
         """Start as many batches as may run now."""
         self._awake = False
-        while self._pending and self._executing + self._slices + self._asking < self._instances:
+        while self._pending and self._free():
             if not self._ripe():
                 return
-            if self.pipeline.synchronous and self.placement.inline(self._next_rows()):
+            if self.pipeline.synchronous and self.placement.inline(self.picking.next_rows(self._pending, self._rows)):
                 self._run_inline(self._pick())
                 continue
+            if self._gathering():
+                self._awaken()
+                return
             self._asking += 1
             self._gate.ask("real_time", self._granted)
         self._settle()
 
-    def _next_rows(self) -> int:
-        """About how many rows the next batch will have; a request is never split."""
-        return max(min(self._rows, self.picking.largest()), self._pending[0].inputs.rows)
+    def _gathering(self) -> bool:
+        """Whether to look at the connections once more first: requests came in the last turn, as more may in the next.
+
+        That costs some microseconds when nothing comes.
+        """
+        came, self._came = self._came, False
+        return came and not self._company.alone and self.picking.gathers(self._pending, self._rows, time.monotonic())
 
     def _ripe(self) -> bool:
         """Whether the oldest request has waited long enough for company, or there is enough of it."""
@@ -267,27 +268,26 @@ class Batcher:
         left = self.picking.hold_s(self._pending, self._rows, now)
         if left <= 0:
             return True
-        if self._linger is None or now + left < self._linger[0]:
-            if self._linger is not None:
-                self._linger[1].cancel()
-            self._linger = (now + left, asyncio.get_running_loop().call_later(left, self._lingered))
+        self._linger.set(now + left, now)
         return False
-
-    def _lingered(self) -> None:
-        self._linger = None
-        self._wake()
 
     def _run_inline(self, entries: Sequence[Entry]) -> None:
         if not entries:
             return
-        self._running.append(entries)
-        self._executing += 1
+        running = self._begun(entries)
         # A synchronous pipeline whose call runs in place never suspends: one step of the coroutine is all of it.
         try:
-            self._run(entries, in_place).send(None)
+            self._run(running, in_place, None).send(None)
         except StopIteration:
             return
         raise AssertionError("an inline batch must not wait")
+
+    def _begun(self, entries: Sequence[Entry]) -> Running:
+        running = Running(entries, self.pipeline, self._executor.map, self._witness)
+        self._company.batch(len(entries))
+        self._running.append(running)
+        self._executing += 1
+        return running
 
     def _granted(self) -> None:
         """A place at the gate is there: now choose who gets it."""
@@ -297,14 +297,29 @@ class Batcher:
             self._gate.leave()
             self._settle()
             return
-        self._running.append(entries)
-        self._executing += 1
-        task = asyncio.get_running_loop().create_task(self._run(entries, self._executor.call, self._give_way))
+        running = self._begun(entries)
+        work = None
+        if self.pipeline.synchronous and self._run_batch is run_batch:
+            # A task would begin when the loop has read what is there to read, and the thread be idle until then.
+            work = self._executor.call(self._in_thread, running)
+        task = asyncio.get_running_loop().create_task(self._run(running, self._executor.call, work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _give_way(self) -> None:
-        """The batch is done: the next one starts before the answers of this one are handed out, which takes a while."""
+    def _in_thread(self, running: Running) -> Batch:
+        try:
+            if running.spans is not None:
+                return running.spans.within(running.context, run_here, self.pipeline, running.batch, running.context)
+            return run_here(self.pipeline, running.batch, running.context)
+        finally:
+            self._over.append(running)
+
+    def _give_way(self, running: Running) -> None:
+        """The work of a batch is done: the next one starts before its answers are handed out, which takes a while."""
+        if running.gave_way:
+            return
+        running.gave_way = True
+        self._executing -= 1
         self._gate.leave()
         if self._pending:
             self._wake()
@@ -319,40 +334,34 @@ class Batcher:
             self._expire(entry)
         return picked.entries
 
-    async def _run(self, entries: Sequence[Entry], call: Callable[..., Any], ended: Callable[[], None] = _no) -> None:
-        started = time.monotonic()
-        self._singles = self._singles + 1 if len(entries) == 1 else 0
-        self._alone = self._singles >= ALONE_AFTER
-        timing = Timing(started=started)
-        spans = None if self._witness is None else self._witness.batch(entries, self.pipeline)
+    async def _run(self, running: Running, call: Callable[..., Any], work: Awaitable[Batch] | None) -> None:
+        """Wait for *work*, or for what *call* makes of it, and hand it out."""
+        entries, timing, context = running.entries, running.timing, running.context
         try:
             try:
                 # Converting and running happen in one trip: while a thread works on it, the loop reads the next batch.
-                latest = max(entry.deadline for entry in entries)  # entries expire singly
-                context = Context(entries[0].options, deadline=latest, map=self._executor.map)
-                batch = merged(entries)
-                done = await self._run_batch(self.pipeline, batch, context, call)
-                timing.run_s = time.monotonic() - started
+                if work is None:
+                    around = call if running.spans is None else running.spans.around(call, context)
+                    work = self._run_batch(self.pipeline, running.batch, context, around)
+                done = await work
+                timing.run_s = time.monotonic() - timing.started
             finally:
-                self._executing -= 1
-                ended()
-            self._hand_out(entries, done, timing, context)
-            self._learn(done, timing, started - entries[0].queued_at)
+                if call is in_place:
+                    self._executing -= 1  # it held no place
+                else:
+                    self._give_way(running)
+            running.hand_out(done, self.pipeline, self._measures)
+            self._learn(done, timing, timing.started - entries[0].queued_at)
         except Exception as error:  # the loop outlives any batch
             fail(entries, error)
         except BaseException as error:  # the task is being cancelled, or a remote model leaked its own cancellation
             fail(entries, error)
             raise
         finally:
-            if spans is not None:
-                spans.end(timing)
-            self._running.remove(entries)
+            if running.spans is not None:
+                running.spans.end(timing)
+            self._running.remove(running)
             self._settle()
-
-    def _hand_out(self, entries: Sequence[Entry], done: Batch, timing: Timing, context: Context) -> None:
-        timing.batch_size = sum(entry.inputs.rows for entry in entries)
-        timing.steps, timing.tokens = context.timings, context.tokens
-        deliver(entries, done, self.pipeline, timing, timing.started)
 
     def _learn(self, done: Batch | None, timing: Timing, waited_s: float) -> None:
         """Note how long a batch took; one that failed early says nothing about the time that a good one takes."""
@@ -388,7 +397,3 @@ class Batcher:
         entry.future.set_exception(
             DeadlineExceeded(f"the deadline passed after {waited * 1e3:.0f} ms with {self.pipeline.ref}")
         )
-
-
-ALONE_AFTER = 16
-"""So many batches of a single request in a row, and the next one runs at once instead of at the end of its turn."""

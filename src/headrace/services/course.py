@@ -54,18 +54,18 @@ class Course:
         """The request came to nothing; a cancellation is one that its caller left."""
         if isinstance(error, EngineError):
             self._inference.tell(self.decision.ref if self.decision else None, error)
-            self._end(error.code)
+            self._end(error.code, None, error)
         else:
-            self._end("cancelled" if isinstance(error, asyncio.CancelledError) else Internal.code)
+            self._end("cancelled" if isinstance(error, asyncio.CancelledError) else Internal.code, None, error)
 
-    def _end(self, code: str, result: Result | None = None) -> None:
+    def _end(self, code: str, result: Result | None, error: BaseException | None = None) -> None:
         inference, request = self._inference, self._request
         inference.in_flight -= 1
         ref = None if self.decision is None else self.decision.ref
         inference.measures.request(ref, request.mode, request.door, code, time.monotonic() - self._started)
         witness = inference.engine.witness
         if witness is not None and (request.trace is not None or witness.tells):
-            witness.end(request, ref, code, self._started, result)
+            witness.end(request, ref, code, self._started, result, error)
 
 
 class ToldCourse(Course):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from headrace.domain.batch import Batch
 from headrace.domain.registry import PipelineRef
 from headrace.domain.tensors import Column
 from headrace.services.context import Timing
 from headrace.services.costs import Prices
+
+if TYPE_CHECKING:
+    from headrace.services.statistics import Statistics
 
 SECONDS: Final = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5,
@@ -79,6 +82,8 @@ class Measures:
 
     def __init__(self, prices: Prices | None = None) -> None:
         self.prices = prices
+        self.of_all_workers: Callable[[], Awaitable[Sequence[Statistics]]] | None = None
+        """Asks for the statistics of all workers; None where this process is the only one."""
         self.requests: dict[tuple[PipelineRef | None, str, str, str], Histogram] = {}
         self.batch_sizes: dict[tuple[PipelineRef, str], Histogram] = {}
         self.phases: dict[tuple[PipelineRef, str, str], Histogram] = {}
@@ -119,11 +124,17 @@ class Measures:
             self._phase(ref, mode, phase, seconds)
         if done is not None and LABELLED in done.columns:
             self._confidence(ref, mode, done.columns[LABELLED])
-        if self.prices is not None:
-            self._cost(ref, mode, timing, device, self.prices)
+        self.price(ref, mode, timing, device)
         self.last_at[ref] = time.time()
         if timing.batch_size <= LARGEST_APART:
             self._sized(ref, timing.batch_size, phases)
+
+    def price(self, ref: PipelineRef, mode: str, timing: Timing, device: str) -> None:
+        """Give a batch its cost, where anything has a price; once, however often it is asked for."""
+        if self.prices is None or timing.cost is not None:
+            return
+        cost = timing.cost = self.prices.batch(timing.steps, timing.batch_size, device, timing.tokens)
+        self.costs[ref, mode] = self.costs.get((ref, mode), 0.0) + cost.amount
 
     def lookups(self, ref: PipelineRef) -> Lookups:
         """What is counted of the rows of *ref* that are looked up in the cache; whoever looks adds to it."""
@@ -148,10 +159,6 @@ class Measures:
             if isinstance(confidence, float):
                 histogram.observe(confidence)
                 self.confidences[ref, mode] = histogram
-
-    def _cost(self, ref: PipelineRef, mode: str, timing: Timing, device: str, prices: Prices) -> None:
-        cost = timing.cost = prices.batch(timing.steps, timing.batch_size, device, timing.tokens)
-        self.costs[ref, mode] = self.costs.get((ref, mode), 0.0) + cost.amount
 
     def _sized(self, ref: PipelineRef, size: int, phases: dict[str, float]) -> None:
         sizes = self.by_size.setdefault(ref, {})

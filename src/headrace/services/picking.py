@@ -19,6 +19,8 @@ MIDDLE: Final = 2**31
 AGEING_S: Final = 1.0
 """How much earlier than one of the next lower priority among those that wait a request goes: the low ones wait
 longer, and none for ever."""
+LONGEST_GATHER_S: Final = 0.001
+"""How long requests are gathered at most because more of them come, turn by turn of the loop."""
 MARGIN: Final = 1.25
 """How much longer than expected a batch may take before an objective is missed."""
 
@@ -57,6 +59,20 @@ class Picking:
         if self._linger_s <= 0 or rows >= self._placement.largest() or self._dear_enough(pending):
             return 0.0
         return max(0.0, min(entry.queued_at for entry in pending) + self._longest_hold_s(rows) - now)
+
+    def gathers(self, pending: Sequence[Entry], rows: int, now: float) -> bool:
+        """Whether a queue of *rows* rows, some of which have just come, should look for more that are on their way.
+
+        Never for longer than what it may save: a call.
+        """
+        if rows >= min(self._placement.enough_rows, self.largest()):
+            return False
+        call_s, _ = self._placement.line()
+        return now - pending[0].queued_at < min(call_s, LONGEST_GATHER_S)
+
+    def next_rows(self, pending: Sequence[Entry], rows: int) -> int:
+        """About how many rows the next batch will have; a request is never split."""
+        return max(min(rows, self.largest()), pending[0].inputs.rows)
 
     def slice_rows(self, whole: Batch, start: int) -> int:
         """How many rows of bulk work, from *start* on, make the next slice."""

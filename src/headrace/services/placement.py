@@ -19,6 +19,10 @@ LARGEST_BULK = 16_384
 FASTER, SLOWER = 0.3, 0.02
 """How much of a new duration counts. What slows a batch down is mostly the neighbours on the machine, and a pipeline
 that was sent to a thread for it would be timed there, among more of them: so the fast ones count for more."""
+WORTHY: Final = 2.0
+"""How many times as long as the call itself its rows take in a batch that need not grow."""
+LOOP_S: Final = 100e-6
+"""What a request costs the loop outside its batch, about: reading and answering some kilobytes."""
 REDRAW: Final = 0.1
 """The line is drawn anew when a typical duration has changed by more than this part of it."""
 
@@ -41,6 +45,8 @@ class Placement:
         self._line: tuple[float, float] | None = (0.0, 0.0)
         self._short_up_to = 0.0
         """Rows from which on a batch is too long to run on the loop; 0 while nothing was measured."""
+        self.enough_rows = math.inf
+        """Rows from which on a batch in a thread need not grow: what the call itself takes is a small part of it."""
         self._drawn: dict[int, float] = {}
         """The seconds by size that the line was drawn through."""
 
@@ -67,6 +73,7 @@ class Placement:
         if self._line is None:  # asked for several times between two batches
             a, b = self._line = self._fitted()
             self._short_up_to = (INLINE_BELOW_S - a) / b if b > 0 else math.inf if a < INLINE_BELOW_S else 0.0
+            self.enough_rows = WORTHY * a / b if b > 0 and self._short_up_to <= 1 else math.inf
         return self._line
 
     def _fitted(self) -> tuple[float, float]:
@@ -94,6 +101,17 @@ class Placement:
         if self._line is None:
             self.line()
         return rows < self._short_up_to
+
+    def together(self, most: int) -> int:
+        """How many batches of requests are worth running at the same time, of *most* for which there are processors.
+
+        The loop that reads and answers needs a processor too, the more of it the cheaper the rows are: a batch that
+        takes it away gets its rows the later for it. And more batches than the loop can fill are only smaller ones.
+        """
+        row_s = self.expected_s(self.largest()) / self.largest()
+        if row_s <= 0:
+            return most
+        return max(1, min(most, round(most / (1 + LOOP_S / row_s)), math.ceil(row_s / LOOP_S)))
 
     def largest(self) -> int:
         """The most rows to put into one batch of requests."""

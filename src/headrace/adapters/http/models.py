@@ -144,7 +144,8 @@ def placed(served: Served) -> dict[str, Any]:
         "instances": pipeline.instances != "auto",
         "largest_batch": pipeline.spec.batching_or_default.max_size != "auto",
     }
-    return {**told, "instances": served.instances, "pinned": [name for name, pinned in pins.items() if pinned]}
+    told |= {"instances": served.instances, "together": served.batcher.together}
+    return {**told, "pinned": [name for name, pinned in pins.items() if pinned]}
 
 
 def columns(specs: Any) -> list[dict[str, Any]]:

@@ -54,11 +54,11 @@ def device_of(config: Mapping[str, Any]) -> Device:
     raise InvalidConfig(f"no device {text!r}{nearest(text, ['cpu', 'cuda', 'auto'])}; allowed: cpu, cuda, cuda:N, auto")
 
 
-def threads_of(config: Mapping[str, Any]) -> int:
-    """Threads inside one call. ``auto`` is one: the engine fills the cores with instances, which scales better."""
+def threads_of(config: Mapping[str, Any], auto: int = 1) -> int:
+    """Threads inside one call; *auto* where the model's file leaves it open. Raises InvalidConfig."""
     threads = config.get("threads", "auto")
     if threads == "auto":
-        return 1
+        return auto
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
         raise InvalidConfig(f"threads wants auto or an integer of at least 1, not {threads!r}")
     return threads
