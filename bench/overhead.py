@@ -1,20 +1,26 @@
 """What do numbers and traces cost? ``python -m bench.overhead``: tiny at 64 connections, with them and without.
 
-Three servers run side by side and are put under load in turn, for a second or two each: one whose numbers are
+Four servers run side by side and are put under load in turn, for a second or two each: two whose numbers are
 replaced by nothing, one as it comes, and one that also samples 1 % of its requests and sends their spans to a
-collector in this process. Each round gives a pair of figures a question; what is told is the median over all rounds,
-of answers a second and of processor time an answer. The latter hardly depends on what else the machine does.
+collector in this process. Each round gives a pair of figures a question. What is told is the median over all rounds
+of the pairs' ratios, of answers a second and of processor time an answer, and between which two ratios that median
+lies with 95 % confidence. The two servers that are alike are a pair too: what they seem to cost each other is what
+this machine cannot tell from nothing just now.
+
+Processor time hardly depends on what else the machine does: it decides.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
+import math
 import shutil
 import statistics
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -32,7 +38,12 @@ LOGS = ROOT / "build" / "bench" / "logs"
 CELL = Cell("c64", 64)
 SHARE = 0.01
 GOAL = 0.05
-PAIRS = {"metrics": ("unmeasured", "metrics"), "traces": ("metrics", "traces"), "both": ("unmeasured", "traces")}
+PAIRS = {
+    "nothing": ("unmeasured", "unmeasured again"),
+    "metrics": ("unmeasured", "metrics"),
+    "traces": ("metrics", "traces"),
+    "both": ("unmeasured", "traces"),
+}
 """What costs how much: the variant without it, and the one with it."""
 
 
@@ -45,11 +56,11 @@ class Figures:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print; 0 when numbers and traces together cost less than the goal, 1 when more, 2 without tools."""
+    """Measure and print; 0 if numbers and traces together cost less than the goal, 1 if more, 2 if none can tell."""
     parser = argparse.ArgumentParser(prog="python -m bench.overhead", description=__doc__)
     parser.add_argument("--rounds", type=int, default=20, help="how often each variant is put under load")
     parser.add_argument("--seconds", type=int, default=2, help="for how long")
-    parser.add_argument("--quick", action="store_true", help="eight rounds of a second: under a minute")
+    parser.add_argument("--quick", action="store_true", help="eight rounds of a second: about a minute")
     chosen = parser.parse_args(arguments)
     if missing := missing_tools():
         print(f"The load comes from {' and '.join(missing)}: please install it.", file=sys.stderr)
@@ -63,28 +74,65 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     for what, (without, with_it) in PAIRS.items():
         print(_line(what, found[without], found[with_it]))
-    return 0 if cpu_cost(found["unmeasured"], found["traces"]) < GOAL else 1
+    nothing, both = (
+        cpu_change(found[without], found[with_it]) for without, with_it in (PAIRS["nothing"], PAIRS["both"])
+    )
+    return verdict(nothing, both)
 
 
-def cpu_cost(without: Sequence[Figures], with_it: Sequence[Figures]) -> float:
-    """By which part of itself the processor time of an answer grows: the median over the rounds."""
-    return statistics.median(b.cpu_us / a.cpu_us for a, b in zip(without, with_it, strict=True)) - 1
+def verdict(nothing: Change, both: Change) -> int:
+    """0 if numbers and traces cost less than the goal, 1 if more, 2 if servers that are alike differ by as much."""
+    if nothing.least < -GOAL or nothing.most > GOAL:
+        print(f"servers that are alike differ by {nothing}: this machine is too busy to tell", file=sys.stderr)
+        return 2
+    if both.least < GOAL < both.most:
+        print(f"the goal of {GOAL:.0%} lies within the spread: more --rounds would tell")
+    return 0 if both.median < GOAL else 1
 
 
-def throughput_cost(without: Sequence[Figures], with_it: Sequence[Figures]) -> float:
-    """Which part of the answers a second is lost: the median over the rounds."""
-    return 1 - statistics.median(b.per_second / a.per_second for a, b in zip(without, with_it, strict=True))
+@dataclass(frozen=True, slots=True)
+class Change:
+    """By which part of itself something grows: the median over the rounds, and its interval of 95 % confidence."""
+
+    median: float
+    least: float
+    most: float
+
+    def __str__(self) -> str:
+        return f"{self.median:+6.1%} ({self.least:+.1%} to {self.most:+.1%})"
+
+
+def change(pairs: Iterable[tuple[float, float]]) -> Change:
+    """How the second of each pair differs from the first.
+
+    The interval is that of the sign test: each round falls on either side of the true median as a coin does. It is
+    all that was seen where the rounds are fewer than six.
+    """
+    ratios = sorted(after / before - 1 for before, after in pairs)
+    count, tail, outside = len(ratios), 0.0, 0
+    while (tail := tail + math.comb(count, outside) / 2**count) <= 0.025:
+        outside += 1
+    outside = max(0, outside - 1)
+    return Change(statistics.median(ratios), ratios[outside], ratios[-1 - outside])
+
+
+def cpu_change(without: Sequence[Figures], with_it: Sequence[Figures]) -> Change:
+    """How the processor time of an answer changes."""
+    return change((a.cpu_us, b.cpu_us) for a, b in zip(without, with_it, strict=True))
+
+
+def throughput_change(without: Sequence[Figures], with_it: Sequence[Figures]) -> Change:
+    """How the answers a second change."""
+    return change((a.per_second, b.per_second) for a, b in zip(without, with_it, strict=True))
 
 
 def _line(what: str, without: Sequence[Figures], with_it: Sequence[Figures]) -> str:
-    def middle(values: Iterator[float]) -> float:
-        return statistics.median(values)
+    def middles(figure: Callable[[Figures], float], digits: int) -> str:
+        return " -> ".join(f"{statistics.median(map(figure, side)):.{digits}f}" for side in (without, with_it))
 
     return (
-        f"{what:8} processor time {cpu_cost(without, with_it):+6.1%} "
-        f"({middle(one.cpu_us for one in without):.1f} -> {middle(one.cpu_us for one in with_it):.1f} us), "
-        f"throughput {-throughput_cost(without, with_it):+6.1%} "
-        f"({middle(one.per_second for one in without):.0f} -> {middle(one.per_second for one in with_it):.0f}/s)"
+        f"{what:8} processor time {cpu_change(without, with_it)}, {middles(lambda one: one.cpu_us, 1)} us; "
+        f"throughput {throughput_change(without, with_it)}, {middles(lambda one: one.per_second, 0)}/s"
     )
 
 
@@ -94,6 +142,7 @@ def _measured(rounds: int, seconds: int, collector: int) -> Mapping[str, list[Fi
     traced = _traced(plain, f"http://127.0.0.1:{collector}")
     variants = {
         "unmeasured": ("bench.unmeasured", plain),
+        "unmeasured again": ("bench.unmeasured", plain),
         "metrics": ("headrace", plain),
         "traces": ("headrace", traced),
     }
@@ -102,9 +151,9 @@ def _measured(rounds: int, seconds: int, collector: int) -> Mapping[str, list[Fi
         servers = {name: stack.enter_context(_server(asking, name, *how)) for name, how in variants.items()}
         for server in servers.values():
             asking.load(server.port, CELL, rate=0.0, seconds=1)
+        orders = list(itertools.permutations(variants))
         for turn in range(rounds):
-            names = list(variants)
-            for name in names[turn % 3 :] + names[: turn % 3]:  # none always follows the same one
+            for name in orders[turn * 7 % len(orders)]:  # none always comes first, or follows the same one
                 found[name].append(_figures(asking, servers[name], seconds))
     return found
 
@@ -121,7 +170,9 @@ def _server(asking: Asking, name: str, module: str, workspace: Path) -> Iterator
     port = free_port()
     main_file = str(workspace / "config" / "main.yaml")
     command = [sys.executable, "-m", module, "serve", "--config", main_file, "--port", str(port), "--grpc-port", "0"]
-    with running(command, {"PYTHONPATH": str(ROOT)}, port, asking.question(), log=LOGS / f"overhead-{name}.log") as one:
+    with running(
+        command, {"PYTHONPATH": str(ROOT)}, port, asking.question(), log=LOGS / f"overhead-{name.replace(' ', '-')}.log"
+    ) as one:
         yield one
 
 

@@ -129,6 +129,7 @@ def test_secrets_are_masked_by_name_and_by_form(stream: io.StringIO) -> None:
         max_tokens=5,
         tokenizer="bytes",
         password=None,
+        shown="hr_0123456789abcdef_hunter2-" + "x" * 35,
     )
 
     (line,) = lines(stream)

@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.core.telemetry import NullTelemetry, Span, Telemetry, TraceContext, begun, current, outgoing, parsed
+from headrace.core.telemetry import (
+    NullTelemetry,
+    Span,
+    Telemetry,
+    TraceContext,
+    begun,
+    current,
+    outgoing,
+    parsed,
+    until_next,
+)
 
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -30,6 +40,22 @@ def test_without_a_caller_the_share_decides() -> None:
     assert 400 < traced < 600
     assert all(begun(0.0, None) is None for _ in range(1000))
     assert all(begun(1.0, None) is not None for _ in range(1000))
+
+
+def test_counting_down_traces_the_share_that_was_asked_for() -> None:
+    random.seed(7)
+
+    gaps = [until_next(0.1) for _ in range(10_000)]
+
+    assert 9.5 < sum(gaps) / len(gaps) < 10.5
+    assert min(gaps) == 1 and 0.09 < gaps.count(1) / len(gaps) < 0.11  # and 0.09 for 2, as chance has it
+    assert 0.08 < gaps.count(2) / len(gaps) < 0.10
+
+
+def test_at_the_ends_all_or_none_are_traced() -> None:
+    assert {until_next(1.0) for _ in range(100)} == {1}
+    assert min(until_next(0.0) for _ in range(100)) > 10**15
+    assert min(until_next(5e-324) for _ in range(100)) > 10**15
 
 
 @pytest.mark.parametrize(
@@ -82,6 +108,10 @@ def test_calls_of_other_services_carry_headers_only_in_a_trace() -> None:
 def test_the_null_telemetry_takes_everything() -> None:
     telemetry: Telemetry = NullTelemetry()
 
-    telemetry.export(Span("batch", TraceContext(1, 2), None, "internal", 1, 2, {}))
+    class Untold:
+        def spans(self) -> list[Span]:
+            raise AssertionError("nobody sends it")
+
+    telemetry.export(Untold())
     telemetry.close(0)
     assert telemetry.share == 0

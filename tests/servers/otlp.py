@@ -27,18 +27,27 @@ class Received:
     attributes: dict[str, Any]
     links: list[tuple[str, str]]
     status: int
+    state: str
+    flags: int
     resource: dict[str, Any]
 
 
 @dataclass
 class Collector:
-    """What arrived so far; *headers* are those of the last delivery, *answer* the status that the next ones get."""
+    """What arrived so far; *headers* are those of the last delivery, *sizes* the spans in each one.
+
+    The next deliveries get the *refusals*, one each, and those after them the status *answer*.
+    """
 
     port: int = 0
     spans: list[Received] = field(default_factory=list)
     paths: set[str] = field(default_factory=set)
     headers: dict[str, str] = field(default_factory=dict)
+    sizes: list[int] = field(default_factory=list)
+    tries: int = 0
+    refusals: list[int] = field(default_factory=list)
     answer: int = 200
+    retry_after: str | None = None
     arrived: threading.Condition = field(default_factory=threading.Condition)
 
     @property
@@ -66,14 +75,22 @@ def collecting(port: int = 0) -> Iterator[Collector]:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
-            if collector.answer == 200:
+            collector.tries += 1
+            status = collector.refusals.pop(0) if collector.refusals else collector.answer
+            if status == 200:
                 with collector.arrived:
                     collector.paths.add(self.path)
                     collector.headers = {name.lower(): value for name, value in self.headers.items()}
-                    collector.spans += decoded(body)
+                    found = decoded(body)
+                    collector.sizes.append(len(found))
+                    collector.spans += found
                     collector.arrived.notify_all()
             answer = ExportTraceServiceResponse().SerializeToString()
-            self.send_response(collector.answer)
+            self.send_response(status)
+            if collector.retry_after is not None and status != 200:
+                self.send_header("retry-after", collector.retry_after)
+            if status == 302:
+                self.send_header("location", f"{collector.url}/elsewhere")
             self.send_header("content-type", "application/x-protobuf")
             self.send_header("content-length", str(len(answer)))
             self.end_headers()
@@ -117,6 +134,8 @@ def decoded(body: bytes) -> list[Received]:
                         _attributes(span.attributes),
                         links,
                         span.status.code,
+                        span.trace_state,
+                        span.flags,
                         resource,
                     )
                 )

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+import random
 from collections.abc import Mapping
 from io import StringIO
 from typing import Any
@@ -10,10 +11,10 @@ from typing import Any
 import pytest
 from tests.services.pipelines import DOUBLE, Columns, Held, Remote, pipeline, x
 
-from headrace.core.logging import LoggingSettings, configure
-from headrace.core.telemetry import Span, TraceContext, begun, outgoing
+from headrace.core.logging import LoggingSettings, configure, logger, request_id
+from headrace.core.telemetry import Ended, Span, TraceContext, begun, outgoing
 from headrace.domain.batch import Batch
-from headrace.domain.errors import InvalidInput, InvalidRequest
+from headrace.domain.errors import InvalidInput, InvalidRequest, Overloaded
 from headrace.domain.routing import Asked, Router
 from headrace.services.context import RequestContext
 from headrace.services.engine import Engine
@@ -32,8 +33,8 @@ class Kept:
         self.spans: list[Span] = []
         self.share = share
 
-    def export(self, span: Span) -> None:
-        self.spans.append(span)
+    def export(self, ended: Ended) -> None:
+        self.spans += ended.spans()
 
     def close(self, limit_s: float) -> None:
         pass
@@ -219,6 +220,87 @@ async def test_lines_for_errors_leave_out_what_went_well() -> None:
     [told] = [json.loads(line) for line in written.getvalue().splitlines()]
     assert (told["code"], told["request_id"], told["error"]) == ("invalid_request", "r-9", "no JSON")
     assert inference.measures.requests[None, "request", "http", "invalid_request"].counts[0] == 1
+
+
+def test_the_share_that_is_traced_is_the_one_that_was_asked_for() -> None:
+    random.seed(7)
+    witness = Witness(Kept(0.1))
+    asked = [request() for _ in range(5000)]
+
+    for one in asked:
+        witness.begin(one)
+
+    places = [number for number, one in enumerate(asked) if one.trace is not None]
+    assert 400 < len(places) < 600
+    assert (
+        len({after - before for before, after in itertools.pairwise(places)}) > 10
+    )  # no beat that clients might share
+
+
+def test_requests_of_callers_who_decide_leave_the_share_of_the_others_as_it_is() -> None:
+    random.seed(7)
+    witness = Witness(Kept(0.1))
+
+    others = [request() for _ in range(1000)]
+    for one in others:
+        witness.begin(one)
+        witness.begin(request(UNSAMPLED))
+        witness.begin(request(CALLER))
+
+    assert 60 < sum(one.trace is not None for one in others) < 140
+
+
+def test_lines_name_the_trace_of_their_request_and_no_other_one() -> None:
+    written = StringIO()
+    configure(LoggingSettings(format="json"), written)
+    witness = Witness(Kept(0.0), "all")
+    token = request_id.set("r-1")
+
+    witness.begin(request(CALLER))
+    logger("test").info("of the first")
+    request_id.set("r-2")  # on the same connection, whose context it is
+    witness.begin(request())
+    logger("test").info("of the second")
+    logger("test").info("of the first", request_id="r-1")
+    witness.end(RequestContext("r-3"), DOUBLE, "ok", 0.0)  # answered by a batch that another request brought about
+    request_id.reset(token)
+    configure(LoggingSettings())
+
+    told = [json.loads(line).get("trace_id") for line in written.getvalue().splitlines()]
+    assert told == [CALLER[3:35], None, CALLER[3:35], None]
+
+
+async def test_what_is_current_in_one_batch_is_not_inherited_by_the_next() -> None:
+    kept, seen = Kept(0.0), []
+    first_may_end = asyncio.Event()
+
+    async def remote(inputs: Columns, deadline: float | None) -> Columns:
+        seen.append(outgoing())
+        if len(seen) == 1:
+            await first_may_end.wait()
+        return {"y": [float(value) for value in inputs["x"]]}
+
+    inference = await served(kept, model=Remote(remote))
+    traced = asyncio.create_task(inference.infer(ASKED, x(1), request(CALLER)))
+    while not seen:
+        await asyncio.sleep(0)
+    plain = asyncio.create_task(inference.infer(ASKED, x(1), request()))
+    await asyncio.sleep(0)
+    first_may_end.set()  # the batch that ends starts the next one
+    await asyncio.gather(traced, plain)
+    await inference.engine.close(5)
+
+    assert [bool(headers) for headers in seen] == [True, False]
+
+
+def test_a_line_tells_of_the_error_that_is_named_even_if_none_is_being_handled() -> None:
+    written = StringIO()
+    configure(LoggingSettings(format="json"), written)
+
+    Witness(None, "errors").end(request(), DOUBLE, "overloaded", 0.0, error=Overloaded("too much"))
+    configure(LoggingSettings())
+
+    assert json.loads(written.getvalue())["error"] == "too much"
 
 
 def test_places_of_one_trace_differ() -> None:

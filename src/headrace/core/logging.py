@@ -21,8 +21,11 @@ from headrace.core.masking import masked
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 """The id of the request that is being worked on; `configure` puts it into every line."""
-trace_id: ContextVar[str | None] = ContextVar("trace_id", default=None)
-"""That of its trace, if it is traced; likewise."""
+traced: ContextVar[tuple[str | None, str] | None] = ContextVar("traced", default=None)
+"""A request that is traced, by its `request_id`, and the id of its trace, which goes into the lines of that request.
+
+Both, because a context may be one that began for another request: what that one left here concerns nobody else.
+"""
 
 _FIELDS = "headrace_fields"  # where a LogRecord carries the keys of one of our lines
 _OWN_HANDLER = "headrace"
@@ -119,8 +122,8 @@ def _from_record(_logger: Any, _method: str, event: EventDict) -> EventDict:
 def _add_ids(_logger: Any, _method: str, event: EventDict) -> EventDict:
     if (current := request_id.get()) is not None:
         event.setdefault("request_id", current)
-    if (traced := trace_id.get()) is not None:
-        event.setdefault("trace_id", traced)
+    if (found := traced.get()) is not None and event.get("request_id") == found[0]:
+        event.setdefault("trace_id", found[1])
     return event
 
 

@@ -19,6 +19,7 @@ _AT_THE_END = re.compile(r"(^|_)(token|apikey|(api|access|private|secret|signing
 _USER_INFO = re.compile(r"(?P<before>://[^/\s:@]*:)[^/\s]+(?=@)")
 _BEARER = re.compile(r"(?P<before>\bbearer\s+)[\w.~+/=-]{8,}", re.IGNORECASE)
 _IN_QUERY = re.compile(r"(?P<before>[?&](?:[\w-]*(?:token|password|secret|key|signature))=)[^&\s\"']+", re.IGNORECASE)
+_CALLERS_KEY = re.compile(r"(?P<before>\bhr_[0-9a-f]{16}_)[\w-]{43}")
 
 
 @lru_cache(maxsize=4096)
@@ -29,8 +30,8 @@ def is_secret_name(name: str) -> bool:
 
 
 def mask_text(text: str) -> str:
-    """*text* without passwords in URLs, bearer tokens, and keys in query strings."""
-    for pattern in (_USER_INFO, _BEARER, _IN_QUERY):
+    """*text* without passwords in URLs, bearer tokens, callers' keys, and keys in query strings."""
+    for pattern in (_USER_INFO, _BEARER, _IN_QUERY, _CALLERS_KEY):
         text = pattern.sub(rf"\g<before>{MASK}", text)
     return text
 

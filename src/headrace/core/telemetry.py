@@ -6,9 +6,10 @@ are summed up where they arise and read at a scrape.
 
 from __future__ import annotations
 
+import math
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, Protocol
@@ -19,6 +20,8 @@ Kind = Literal["server", "consumer", "internal"]
 _TRACEPARENT: Final = re.compile(r"(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _LONGEST: Final = 512
 _SAMPLED: Final = 1
+_FAR: Final = 2**60
+"""Requests that no server lives to see."""
 
 
 class TraceContext(NamedTuple):
@@ -48,10 +51,7 @@ class Trace:
 
 
 class Span(NamedTuple):
-    """Something that has ended. Times are nanoseconds since the epoch; *error* is the code of what went wrong.
-
-    A tuple, like its place: several are made for every request that is traced.
-    """
+    """A part of a trace. Times are nanoseconds since the epoch; *error* is the code of what went wrong."""
 
     name: str
     own: TraceContext
@@ -64,16 +64,24 @@ class Span(NamedTuple):
     error: str | None = None
 
 
+class Ended(Protocol):
+    """What has ended, as few facts as tell its spans. They are asked for once, by the thread that sends them."""
+
+    def spans(self) -> Iterable[Span]:
+        """The spans of it."""
+        ...
+
+
 class Telemetry(Protocol):
-    """Takes spans that have ended. It raises nothing, and never waits for anybody."""
+    """Takes what has ended. It raises nothing, and never waits for anybody."""
 
     @property
     def share(self) -> float:
         """How much is traced (0 to 1) of what nobody else has decided about."""
         ...
 
-    def export(self, span: Span) -> None:
-        """Take *span*, of a trace that was sampled."""
+    def export(self, ended: Ended) -> None:
+        """Take what is *ended*, of a trace that was sampled."""
         ...
 
     def close(self, limit_s: float) -> None:
@@ -86,7 +94,7 @@ class NullTelemetry:
 
     share = 0.0
 
-    def export(self, span: Span) -> None:
+    def export(self, ended: Ended) -> None:
         """Nothing."""
 
     def close(self, limit_s: float) -> None:
@@ -106,6 +114,18 @@ def begun(share: float, traceparent: str | None, tracestate: str | None = None) 
     return Trace(TraceContext(random.getrandbits(128) or 1, random.getrandbits(64) or 1))
 
 
+def until_next(share: float) -> int:
+    """How many requests there are up to the next one that is traced, itself among them, when *share* of all are.
+
+    Drawn from the geometric distribution: counting down from it chooses as a random number for each request would,
+    without drawing one.
+    """
+    if share >= 1:
+        return 1
+    gap = _FAR if share <= 0 else math.log1p(-random.random()) / math.log1p(-share)
+    return max(1, math.ceil(min(gap, _FAR)))
+
+
 def parsed(traceparent: str, tracestate: str | None = None) -> tuple[TraceContext, bool] | None:
     """Who calls, and whether they trace this; None for what is no ``traceparent``, which counts as if it were absent.
 
@@ -122,7 +142,7 @@ def parsed(traceparent: str, tracestate: str | None = None) -> tuple[TraceContex
 
 
 current: ContextVar[TraceContext | None] = ContextVar("headrace_trace", default=None)
-"""The span of the batch that is awaited now, for models and steps that call other services."""
+"""The span of the batch that runs here now, for models and steps that call other services."""
 
 
 def outgoing() -> dict[str, str]:

@@ -191,7 +191,8 @@ class Engine:
             if self.witness is not None and request.trace is not None:
                 spans = self.witness.batch([Slice(request.trace, asked_at)], served.pipeline)
             try:
-                done = await self._run_batch(served.pipeline, part, context, served.executor.call)
+                call = served.executor.call if spans is None else spans.around(served.executor.call, context)
+                done = await self._run_batch(served.pipeline, part, context, call)
             finally:
                 served.batcher.leave()
             timing.run_s = time.monotonic() - timing.started

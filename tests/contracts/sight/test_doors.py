@@ -20,7 +20,7 @@ from headrace.adapters.grpc.serve import serve as serve_grpc
 from headrace.adapters.http.app import create_app
 from headrace.adapters.http.serve import serve as serve_http
 from headrace.domain.routing import Asked
-from headrace.services.jobs import Order
+from headrace.services.job_orders import Order
 from headrace.serving import exposition
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
