@@ -91,7 +91,7 @@ def ours(source: Path, target: Path, chunk_rows: int) -> float:
 
     import headrace
     from headrace.domain.routing import Asked
-    from headrace.services.jobs import Order
+    from headrace.services.job_orders import Order
 
     async def run() -> float:
         async with headrace.load(workspace()) as application:

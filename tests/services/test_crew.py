@@ -12,7 +12,8 @@ from headrace.core.families import Family, Sample
 from headrace.domain.errors import DependencyFailure, NotFound
 from headrace.services.crew import Crew, Member, with_wish
 from headrace.services.siblings import Siblings
-from headrace.services.worker_messages import Change, Line, Ready
+from headrace.services.statistics import Statistics
+from headrace.services.worker_messages import Change, Figures, Line, Ready
 
 LOAD = Change("load", "digits")
 UNLOAD = Change("unload", "digits")
@@ -40,9 +41,10 @@ class Worker:
             raise NotFound("no such pipeline")
         self.made.append(change)
 
-    def read(self) -> list[Family]:
+    def read(self) -> Figures:
         running = Family("gauge", "headrace_in_flight", "", (), (Sample((), 1.0),))
-        return [Family("counter", "headrace_requests", "", (), (Sample((), self.count),)), running]
+        answered = Family("counter", "headrace_requests", "", (), (Sample((), self.count),))
+        return Figures((answered, running), (Statistics("digits", "1", inference_count=int(self.count)),))
 
     async def die(self) -> None:
         """End as a process does that is killed."""
@@ -83,8 +85,8 @@ async def worker_in(crew: Crew, number: int) -> Worker:
     return worker
 
 
-def total(families: list[Family], name: str) -> float:
-    return next(family for family in families if family.name == name).samples[0].value
+def total(found: Figures, name: str) -> float:
+    return next(family for family in found.families if family.name == name).samples[0].value
 
 
 async def test_a_change_has_reached_all_others_when_its_announcement_returns() -> None:
@@ -112,7 +114,7 @@ async def test_two_changes_at_once_end_alike_everywhere() -> None:
         two.made.append(UNLOAD)
 
         await asyncio.gather(one.siblings.announce("load", "digits"), two.siblings.announce("unload", "digits"))
-        await asyncio.gather(one.siblings.families(), two.siblings.families())
+        await asyncio.gather(one.siblings.figures(), two.siblings.figures())
 
         assert one.made[-1] == two.made[-1]
 
@@ -146,32 +148,33 @@ async def test_numbers_of_all_workers_add_up_at_each() -> None:
     async with crew_of(2) as (_, (one, two)):
         one.count, two.count = 3, 4
 
-        assert total(await one.siblings.families(), "headrace_requests") == 7
-        assert total(await two.siblings.families(), "headrace_in_flight") == 2
+        assert total(await one.siblings.figures(), "headrace_requests") == 7
+        assert total(await two.siblings.figures(), "headrace_in_flight") == 2
 
 
 async def test_what_a_dead_worker_counted_stays_and_what_it_had_under_way_goes() -> None:
     async with crew_of(2) as (_, (one, two)):
         one.count, two.count = 3, 4
-        await one.siblings.families()
+        await one.siblings.figures()
         await two.die()
 
-        found = await one.siblings.families()
+        found = await one.siblings.figures()
 
         assert total(found, "headrace_requests") == 7
         assert total(found, "headrace_in_flight") == 1
+        assert [told.inference_count for told in found.statistics] == [7]
 
 
 async def test_a_worker_that_tells_nothing_in_time_is_said_so_and_no_total_falls() -> None:
     async with crew_of(2) as (crew, (one, two)):
         one.count, two.count = 3, 4
-        await one.siblings.families()
+        await one.siblings.figures()
         assert two.listening is not None
         two.listening.cancel()  # as if its loop stood still
 
-        found = await one.siblings.families()
+        found = await one.siblings.figures()
 
-        states = next(family for family in found if family.name == "headrace_workers")
+        states = next(family for family in found.families if family.name == "headrace_workers")
         assert total(found, "headrace_requests") == 7
         assert {sample.labels: sample.value for sample in states.samples} == {
             ("ready",): 1.0,

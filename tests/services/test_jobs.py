@@ -21,7 +21,8 @@ from headrace.domain.tensors import TEXT, Column, TensorSpec
 from headrace.infra.storage.datasets import LocalTables
 from headrace.services.engine import Engine
 from headrace.services.inference import Inference
-from headrace.services.jobs import Jobs, Order, Progress
+from headrace.services.job_orders import Order, Progress
+from headrace.services.jobs import Jobs
 
 ASKED = Asked("double")
 FORMATS = ["csv", "jsonl", "parquet", "csv.gz"]
@@ -266,7 +267,7 @@ async def test_options_reach_the_steps(engine: Engine, jobs: Jobs, tmp_path: Pat
 async def test_large_answers_come_in_small_runs(
     engine: Engine, jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("headrace.services.jobs.LARGEST_ANSWER", 100_000)
+    monkeypatch.setattr("headrace.services.job_sizes.LARGEST_ANSWER", 100_000)
     gives = {"y": TensorSpec("float32", (-1, 250), "y")}
     model = Held(lambda given: {"y": np.zeros((len(given["x"]), 250), np.float32)}, gives=gives)
     await engine.add(pipeline(model))

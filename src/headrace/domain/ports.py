@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from headrace.domain.errors import EngineError
+from headrace.domain.jobs import Job, Status
 from headrace.domain.registry import PipelineRef
 from headrace.domain.spec import ModelSpec, PipelineSpec, RouteSpec, StreamSpec
 from headrace.domain.tensors import Column, TensorSpec
@@ -252,6 +253,9 @@ class Tables(Protocol):
     def same(self, one: str, other: str) -> bool:
         """Whether two places are one and the same."""
 
+    def absolute(self, place: str) -> str:
+        """The name of *place* that holds wherever somebody asks from."""
+
 
 @dataclass(frozen=True, slots=True)
 class SetRoute:
@@ -321,3 +325,49 @@ class AnswerStore(Protocol):
 
     async def release(self, key: str, owner: str) -> None:
         """Give the claim up, if it is still held."""
+
+
+class JobStore(Protocol):
+    """What is remembered of jobs. Raises DependencyFailure when it cannot be read or written."""
+
+    async def write(self, job: Job) -> bool:
+        """Remember *job* as it is now; False if another run of it has taken over, whose words count."""
+
+    async def take_over(self, job: Job, before: Job) -> bool:
+        """Begin the next run of *before*; False if somebody else has begun it, or it has gone on meanwhile."""
+
+    async def get(self, id: str) -> Job | None:
+        """The job of that *id*."""
+
+    async def newest(self, limit: int, status: Status | None = None) -> Sequence[Job]:
+        """The jobs of a *status*, or all, the newest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredKey:
+    """A key that a caller may show: the *digest* is all that is kept of its secret, the *id* is no secret.
+
+    Times are in seconds since the epoch; without *expires_at* it holds until it is revoked.
+    """
+
+    name: str
+    id: str
+    digest: str
+    roles: tuple[str, ...]
+    created_at: float
+    created_by: str
+    expires_at: float | None = None
+    revoked_at: float | None = None
+
+
+class KeyStore(Protocol):
+    """The keys that callers may show. Raises DependencyFailure when they cannot be read or written."""
+
+    async def all(self) -> Sequence[StoredKey]:
+        """Every one by name, those that are over included."""
+
+    async def add(self, key: StoredKey) -> bool:
+        """Keep *key*, in the place of one that is over; False while another holds under its name."""
+
+    async def revoke(self, name: str, by: str) -> StoredKey | None:
+        """Let the key of *name* hold no more; returns it as it is then, None if there is none."""

@@ -1,115 +1,89 @@
-"""The batch use case: a whole table through a pipeline, in chunks, reading ahead and writing behind."""
+"""The batch use case: whole tables through pipelines, each run remembered, and run again where it was interrupted."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, TypeVar
+import secrets
+from dataclasses import replace
 
-import numpy as np
-
-from headrace.domain.batch import Batch
-from headrace.domain.errors import EngineError, Internal, InvalidRequest
+from headrace.domain.errors import Conflict, InvalidRequest, NotFound
+from headrace.domain.jobs import Job
 from headrace.domain.pipeline import Pipeline
-from headrace.domain.ports import Chunk, Table, Tables, TableSink, Values
-from headrace.domain.registry import PipelineRef
+from headrace.domain.ports import JobStore, Tables
 from headrace.domain.routing import Asked
-from headrace.domain.tensors import TEXT, Column, TensorSpec
-from headrace.services.context import RequestContext
-from headrace.services.engine import Engine
 from headrace.services.executor import Executor
 from headrace.services.inference import Inference
-from headrace.services.job_columns import ROW, Reading, reading
-from headrace.services.second_look import run_fairly
-
-CHUNK_ROWS: Final = 65_536
-FIRST_ROWS: Final = 1024
-"""Rows of the first run of all, which shows how large answers are."""
-LARGEST_ANSWER: Final = 32 * 1024 * 1024
-"""Bytes of answers that one run may give; where they are large, it gets fewer rows."""
-QUEUED: Final = 2
-"""Chunks read ahead of the pipeline, and answers waiting to be written: more would only take memory."""
-ERROR_COLUMNS: Final[Mapping[str, TensorSpec]] = {
-    "row": TensorSpec("int64", (-1,)),
-    "code": TEXT,
-    "message": TEXT,
-    "original": TensorSpec("any", None),
-}
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """A table to answer: read from *input*, answers to *output*, failed rows to *errors*.
-
-    Without *errors* they go to ``<output>.errors.jsonl``, a file that is only there when a row failed. *given*
-    names the column of an input where it is not the input's own name, *keep* the columns to pass on, by their names
-    in the output (``{"*": "*"}``: all). *row_number* adds the column ``row``: the number in the input, from 1.
-    """
-
-    asked: Asked
-    input: str
-    output: str
-    errors: str | None = None
-    given: Mapping[str, str] = field(default_factory=dict)
-    keep: Mapping[str, str] = field(default_factory=dict)
-    options: Mapping[str, Any] = field(default_factory=dict)
-    chunk_rows: int = CHUNK_ROWS
-    row_number: bool = False
-
-    @property
-    def errors_place(self) -> str:
-        """Where failed rows go."""
-        return self.errors or f"{self.output}.errors.jsonl"
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a run has come: *rows* read and answered or *failed*, *read* as a part (0 to 1) of the table.
-
-    *total* is the number of rows, where the format tells. *errors* is where failed rows are, None if there are none.
-    """
-
-    ref: PipelineRef
-    rows: int = 0
-    failed: int = 0
-    read: float = 0.0
-    total: int | None = None
-    seconds: float = 0.0
-    errors: str | None = None
-
-    @property
-    def rows_per_s(self) -> float:
-        """The speed since the start."""
-        return self.rows / self.seconds if self.seconds > 0 else 0.0
+from headrace.services.job_notes import JobNotes
+from headrace.services.job_orders import OnProgress, Order, Progress, job_of, order_of
+from headrace.services.job_run import TableRun
 
 
 class Jobs:
-    """Runs tables through pipelines, on the bulk lane of the engine."""
+    """Runs tables through pipelines, on the bulk lane of the engine. With a *store*, every run is remembered."""
 
-    def __init__(self, inference: Inference, tables: Tables) -> None:
+    def __init__(self, inference: Inference, tables: Tables, store: JobStore | None = None) -> None:
         self._inference = inference
         self._tables = tables
+        self._store = store
 
-    async def run(self, order: Order, on_progress: Callable[[Progress], None] = lambda _: None) -> Progress:
+    async def run(self, order: Order, on_progress: OnProgress = lambda _: None) -> Progress:
         """Answer a whole table; returns once the answers are on the disk under their name.
 
         Answers are in the order of the input; failed rows are missing in them and stand in the errors. Raises
         EngineError when the work as a whole cannot be done, and then leaves no file behind.
         """
         _check_places(order, self._tables)
-        engine = self._inference.engine
-        pipeline = engine.registry.get(self._inference.resolve(order.asked).ref).pipeline
+        pipeline = self._pipeline(order.asked)
+        if self._store is None:
+            return await self._through(order, pipeline, on_progress)
+        ref, asked = pipeline.ref, order.remembered(self._tables)
+        job = Job(secrets.token_hex(6), secrets.token_hex(16), ref.name, ref.version, asked)
+        return await self._noted(self._store, job, order, pipeline, on_progress)
+
+    async def resume(self, id: str, on_progress: OnProgress = lambda _: None) -> Progress:
+        """Run a job that has not come to its end again, from its first row.
+
+        Raises NotFound where there is no such job, or no such version of its pipeline any more; Conflict for one
+        that runs, or is done, or of which not everything could be remembered; and what `run` does.
+        """
+        if self._store is None:
+            raise NotFound(f"there is no job {id!r}: jobs are not remembered here")
+        before = await job_of(self._store, id)
+        order = order_of(before)
+        _check_places(order, self._tables)
+        pipeline = self._pipeline(order.asked)
+        job = _again(before)
+        if not await self._store.take_over(job, before):
+            raise Conflict(f"job {id} has gone on, or somebody else has resumed it just now")
+        return await self._noted(self._store, job, order, pipeline, on_progress)
+
+    def _pipeline(self, asked: Asked) -> Pipeline:
+        return self._inference.engine.registry.get(self._inference.resolve(asked).ref).pipeline
+
+    async def _noted(
+        self, store: JobStore, job: Job, order: Order, pipeline: Pipeline, on_progress: OnProgress
+    ) -> Progress:
+        async with JobNotes(store, job, self._tables.absolute(order.errors_place)) as notes:
+
+            def told(progress: Progress) -> None:
+                notes.progress = progress
+                on_progress(progress)
+
+            done = await self._through(order, pipeline, told)
+        return replace(done, job=job.id)
+
+    async def _through(self, order: Order, pipeline: Pipeline, on_progress: OnProgress) -> Progress:
         files = Executor(threads=2)  # the engine's own threads are for models: a slow disk must not hold one
-        run = _Run(order, pipeline, engine, self._tables, files, on_progress)
+        run = TableRun(order, pipeline, self._inference.engine, self._tables, files, on_progress)
         try:
             return await run.finished()
         finally:
             await asyncio.to_thread(files.close)
+
+
+def _again(before: Job) -> Job:
+    """The next attempt at a job, before it has begun."""
+    return Job(before.id, secrets.token_hex(16), before.pipeline, before.version, before.asked, before.attempt + 1)
 
 
 def _check_places(order: Order, tables: Tables) -> None:
@@ -121,230 +95,3 @@ def _check_places(order: Order, tables: Tables) -> None:
             raise InvalidRequest(f"{place} is the input; name another file for the {role}")
     if tables.same(order.output, order.errors_place):
         raise InvalidRequest(f"{order.output} cannot hold the answers and the errors; name another file for one")
-
-
-class _Run:
-    """One order under way. Reading, running and writing are three tasks with a short queue between each two."""
-
-    def __init__(
-        self,
-        order: Order,
-        pipeline: Pipeline,
-        engine: Engine,
-        tables: Tables,
-        files: Executor,
-        on_progress: Callable[[Progress], None],
-    ) -> None:
-        self._order = order
-        self._pipeline = pipeline
-        self._engine = engine
-        self._tables = tables
-        self._files = files
-        self._on_progress = on_progress
-        self._request = RequestContext("job", door="job", mode="job", options=order.options)
-        self._started = time.monotonic()
-        self._progress = Progress(pipeline.ref)
-        self._rows = min(FIRST_ROWS, order.chunk_rows)
-        self._output: TableSink | None = None
-        self._errors: TableSink | None = None
-
-    async def finished(self) -> Progress:
-        witness = self._engine.witness
-        if witness is None:
-            return await self._finished()
-        witness.begin(self._request)
-        code = Internal.code
-        try:
-            progress = await self._finished()
-            code = "ok"
-            return progress
-        except EngineError as error:
-            code = error.code
-            raise
-        finally:
-            witness.end(self._request, self._pipeline.ref, code, self._started)
-
-    async def _finished(self) -> Progress:
-        table = await self._in_thread(self._tables.open, self._order.input)
-        try:
-            await self._in_thread(self._open_sinks, table)
-            await self._through(table)
-            await self._in_thread(self._publish)
-        finally:
-            await self._in_thread(self._let_go, table)
-        return self._report(replace(self._progress, read=1.0))
-
-    def _open_sinks(self, table: Table) -> None:
-        order = self._order
-        self._progress = replace(self._progress, total=table.rows)
-        self._reading = reading(
-            self._pipeline, table.columns, given=order.given, keep=order.keep, row_number=order.row_number
-        )
-        kept = [*([ROW] if order.row_number else []), *self._reading.keep]
-        self._output = self._tables.create(order.output, kept, self._pipeline.outputs)
-        if order.errors is not None:
-            self._errors = self._tables.create(order.errors, (), ERROR_COLUMNS)
-
-    async def _through(self, table: Table) -> None:
-        ready: asyncio.Queue[Chunk | None] = asyncio.Queue(QUEUED)
-        done: asyncio.Queue[tuple[Chunk, asyncio.Task[Batch]] | None] = asyncio.Queue(QUEUED)
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._read(table, self._reading, ready))
-                tasks.create_task(self._run(ready, done, tasks))
-                tasks.create_task(self._write(done))
-        except BaseExceptionGroup as group:
-            raise _first(group) from None
-
-    async def _read(self, table: Table, wanted: Reading, ready: asyncio.Queue[Chunk | None]) -> None:
-        columns = list(dict.fromkeys(wanted.keep.values()))
-        chunks = table.chunks(wanted.wanted, columns, self._order.chunk_rows)
-        while (chunk := await self._in_thread(next, chunks, None)) is not None:
-            await ready.put(chunk)
-        await ready.put(None)
-
-    async def _run(
-        self,
-        ready: asyncio.Queue[Chunk | None],
-        done: asyncio.Queue[tuple[Chunk, asyncio.Task[Batch]] | None],
-        tasks: asyncio.TaskGroup,
-    ) -> None:
-        """Start runs, as many at a time as the engine has places; they are written in the order of the table."""
-        places = asyncio.Semaphore(self._engine.gate.places)
-        while (chunk := await ready.get()) is not None:
-            for part in self._parts(chunk):
-                await places.acquire()
-                await done.put((part, tasks.create_task(self._answer(part, places))))
-        await done.put(None)
-
-    async def _answer(self, part: Chunk, places: asyncio.Semaphore) -> Batch:
-        started = time.monotonic()
-        try:
-            batch = Batch(part.columns, len(part.numbers))
-            answer = await run_fairly(self._engine, self._pipeline.ref, batch, self._request)
-        finally:
-            places.release()
-        self._rows = _bearable(answer, self._order.chunk_rows)
-        self._count(part, answer, time.monotonic() - started)
-        return answer
-
-    def _parts(self, chunk: Chunk) -> Iterator[Chunk]:
-        """*chunk* in pieces that give answers of a bearable size."""
-        start, rows = 0, len(chunk.numbers)
-        while start < rows or start == 0:
-            stop = min(start + self._rows, rows)
-            yield chunk.take(start, stop)
-            start = max(stop, 1)
-
-    async def _write(self, done: asyncio.Queue[tuple[Chunk, asyncio.Task[Batch]] | None]) -> None:
-        while (item := await done.get()) is not None:
-            chunk, running = item
-            failed = await self._in_thread(self._store, chunk, await running)
-            rows = len(chunk.numbers) + len(chunk.unreadable)
-            before = self._progress
-            self._report(replace(before, rows=before.rows + rows, failed=before.failed + failed, read=chunk.read))
-
-    def _count(self, chunk: Chunk, answer: Batch, took_s: float) -> None:
-        """Count every row as a request that was answered, as those of the other speeds are."""
-        codes = Counter(error.code for error in answer.failures.values())
-        codes.update(row.error.code for row in chunk.unreadable.values())
-        codes["ok"] = answer.size
-        for code, rows in codes.items():
-            if rows:
-                self._engine.measures.request(self._pipeline.ref, "job", "job", code, took_s, rows)
-
-    def _store(self, chunk: Chunk, answer: Batch) -> int:
-        """Append the answers of one chunk and its failed rows; returns how many failed."""
-        assert self._output is not None
-        kept: dict[str, Values] = {name: chunk.kept[column] for name, column in self._reading.keep.items()}
-        if self._order.row_number:
-            kept[ROW] = np.asarray(chunk.numbers, dtype=np.int64)
-        self._output.write(answer.columns, kept, answer.positions if answer.failures else None)
-        failed = _failed(chunk, answer)
-        if failed:
-            if self._errors is None:
-                self._errors = self._tables.create(self._order.errors_place, (), ERROR_COLUMNS)
-            self._errors.write({name: [row[name] for row in failed] for name in ERROR_COLUMNS}, {})
-        return len(failed)
-
-    def _publish(self) -> None:
-        """Bring all to the disk first: a disk that is full must not leave one file without the other."""
-        sinks = [sink for sink in (self._errors, self._output) if sink is not None]
-        for sink in sinks:
-            sink.finish()
-        if self._errors is None:
-            self._tables.remove(self._order.errors_place)  # of an earlier run, whose output is replaced now
-        for sink in sinks:
-            sink.publish()
-
-    def _let_go(self, table: Table) -> None:
-        table.close()
-        for sink in (self._output, self._errors):
-            if sink is not None:
-                sink.abandon()
-
-    def _report(self, progress: Progress) -> Progress:
-        place = self._order.errors_place if self._errors is not None else None
-        self._progress = replace(progress, seconds=time.monotonic() - self._started, errors=place)
-        self._on_progress(self._progress)
-        return self._progress
-
-    async def _in_thread(self, function: Callable[..., T], *args: Any) -> T:
-        """Run *function* in a thread. Who is cancelled waits for it: the file that it has in hand is closed next."""
-        future = self._files.call(function, *args)
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            await asyncio.wait([future])
-            if not future.cancelled():
-                future.exception()
-            raise
-
-
-def _failed(chunk: Chunk, answer: Batch) -> list[dict[str, Any]]:
-    """The failed rows of a chunk, unreadable ones among them, in the order of the table."""
-    found: list[tuple[int, EngineError, Any]] = [
-        (number, row.error, row.original) for number, row in chunk.unreadable.items()
-    ]
-    found += [(chunk.numbers[at], error, chunk.original(at)) for at, error in answer.failures.items()]
-    found.sort(key=lambda one: one[0])
-    return [
-        {"row": number, "code": error.code, "message": error.message, "original": original}
-        for number, error, original in found
-    ]
-
-
-def _bearable(answer: Batch, most: int) -> int:
-    """How many rows the next run may have, going by how large the answers of this one were."""
-    if answer.size == 0:
-        return most
-    per_row = sum(_weight(column) for column in answer.columns.values()) / answer.size
-    return max(1, min(most, int(LARGEST_ANSWER / max(per_row, 1))))
-
-
-def _weight(column: Column) -> int:
-    """About how many bytes a column takes; of a list, going by a few of its rows."""
-    if isinstance(column, np.ndarray):
-        return column.nbytes
-    sample: Sequence[Any] = column[:: max(1, len(column) // 8)]
-    return sum(_bytes(value) for value in sample) * len(column) // max(1, len(sample))
-
-
-def _bytes(value: Any) -> int:
-    if isinstance(value, np.ndarray | np.generic):
-        return value.nbytes
-    if isinstance(value, str | bytes):
-        return len(value)
-    if isinstance(value, Mapping):
-        return sum(_bytes(item) for item in value.values())
-    if isinstance(value, list | tuple):
-        return sum(_bytes(item) for item in value)
-    return 8
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The failure that ended the others."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

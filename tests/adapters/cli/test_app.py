@@ -17,7 +17,7 @@ def unused(*_: Any, **__: Any) -> Any:
     raise AssertionError("this command must not be reached")
 
 
-NOTHING = Commands(serve=unused, check=unused, declared=unused, open_application=unused, open_server=unused)
+NOTHING = Commands(unused, unused, unused, unused, unused, unused, unused)
 
 
 def raising(error: Exception) -> Any:

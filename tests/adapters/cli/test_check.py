@@ -17,7 +17,13 @@ examples: [{x: [1, 2]}, {x: [3, 4]}]
 
 def check(*arguments: str) -> int:
     commands = Commands(
-        serving.serve, assembly.check, assembly.declared, assembly.open_application, serving.open_server
+        serving.serve,
+        assembly.check,
+        assembly.declared,
+        assembly.open_application,
+        serving.open_server,
+        assembly.open_access,
+        assembly.open_jobs,
     )
     return main(commands, ["check", *arguments])
 

@@ -14,7 +14,7 @@ def unused(*_: Any, **__: Any) -> Any:
 
 
 def init(*arguments: str) -> int:
-    return main(Commands(unused, unused, unused, unused, unused), ["init", *arguments])
+    return main(Commands(unused, unused, unused, unused, unused, unused, unused), ["init", *arguments])
 
 
 def test_a_workspace_has_its_folders_and_tells_what_to_type(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,7 +23,7 @@ def unused(*_: Any, **__: Any) -> Any:
 
 
 def models(*arguments: str) -> int:
-    return main(Commands(unused, unused, lambda _: DECLARED, unused, unused), ["models", *arguments])
+    return main(Commands(unused, unused, lambda _: DECLARED, unused, unused, unused, unused), ["models", *arguments])
 
 
 @dataclass

@@ -30,7 +30,13 @@ model:
 
 def predict(*arguments: str) -> int:
     commands = Commands(
-        serving.serve, assembly.check, assembly.declared, assembly.open_application, serving.open_server
+        serving.serve,
+        assembly.check,
+        assembly.declared,
+        assembly.open_application,
+        serving.open_server,
+        assembly.open_access,
+        assembly.open_jobs,
     )
     return main(commands, ["predict", *arguments])
 

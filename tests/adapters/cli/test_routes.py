@@ -16,7 +16,7 @@ def unused(*_: Any, **__: Any) -> Any:
 
 
 def routes(*arguments: str) -> int:
-    return main(Commands(unused, unused, unused, unused, unused), ["routes", *arguments, *NOBODY])
+    return main(Commands(unused, unused, unused, unused, unused, unused, unused), ["routes", *arguments, *NOBODY])
 
 
 @pytest.mark.parametrize(

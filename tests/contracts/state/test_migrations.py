@@ -10,12 +10,13 @@ from sqlalchemy import inspect, text
 from tests.contracts.state.conftest import NewUrl
 
 from headrace.domain.errors import DependencyFailure
+from headrace.domain.ports import StoredKey
 from headrace.infra.databases.engines import create_engine
 from headrace.infra.databases.migrations import REVISIONS, VERSION_TABLE
 from headrace.infra.databases.revisions import bring_forward, current, upgrade
 from headrace.infra.databases.schema import metadata
 from headrace.infra.databases.state import State
-from headrace.infra.databases.stores import StateRoutes
+from headrace.infra.databases.stores import StateKeys, StateRoutes
 from headrace.infra.databases.url import StateUrl
 
 OPEN = """
@@ -37,6 +38,7 @@ ROUTE = (
     "INSERT INTO headrace_routes (name, spec, changed_at, changed_by) "
     """VALUES ('old', '{"name":"old","default":"7"}', 1.5, 'ann')"""
 )
+KEY = StoredKey("shop", "hr_0", "d" * 64, ("infer",), 1.5, "ann")
 
 
 async def at_revision(url: str, revision: str, *statements: str) -> None:
@@ -82,8 +84,11 @@ async def test_a_database_of_any_revision_becomes_one_of_today_and_keeps_what_it
 
     routes = await StateRoutes(state).all()
     await StateRoutes(state).reset("old", "bob")
+    added = await StateKeys(state).add(KEY)
+    keys = await StateKeys(state).all()
     await state.close()
 
+    assert (added, keys) == (True, [KEY])
     assert (routes["old"].spec.default, routes["old"].changed_at, routes["old"].changed_by) == ("7", 1.5, "ann")
     assert await execute(url, current) == [REVISIONS[-1]]
 

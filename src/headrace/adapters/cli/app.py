@@ -13,6 +13,7 @@ from headrace.adapters.cli.batch import batch
 from headrace.adapters.cli.check import check
 from headrace.adapters.cli.commands import Commands
 from headrace.adapters.cli.init import init
+from headrace.adapters.cli.keys import keys
 from headrace.adapters.cli.models import models
 from headrace.adapters.cli.output import counted
 from headrace.adapters.cli.predict import predict
@@ -62,7 +63,7 @@ def headrace(ctx: click.Context, debug: bool) -> None:
     ctx.meta["debug"] = debug
 
 
-for command in (init, serve, predict, batch, check, verify, models, routes):
+for command in (init, serve, predict, batch, check, verify, models, routes, keys):
     headrace.add_command(command)
 
 

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import click
 import orjson
 
+from headrace.adapters.cli.batch_jobs import list_jobs, remembered, show_job
 from headrace.adapters.cli.commands import Commands
 from headrace.adapters.cli.options import config_file, config_option, json_option
 from headrace.adapters.cli.output import json_line
 from headrace.domain.routing import Asked
 
 if TYPE_CHECKING:
-    from headrace.services.jobs import Order, Progress
+    from headrace.services.job_orders import Order, Progress
 
 FAILED = 1
 Report = Callable[["Progress"], None]
@@ -26,7 +27,10 @@ Report = Callable[["Progress"], None]
 
 @click.group(short_help="Run whole tables through a pipeline.")
 def batch() -> None:
-    """Run whole tables through a pipeline: files in CSV, JSON lines or Parquet, by the end of their names."""
+    """Run whole tables through a pipeline: files in CSV, JSON lines or Parquet, by the end of their names.
+
+    Every run is remembered in the state database of the workspace.
+    """
 
 
 @batch.command(short_help="Answer every row of a file.")
@@ -64,7 +68,7 @@ def run(
       headrace batch run iris@2 --input flowers.parquet --output answers.parquet --row-number
       headrace batch run digits --input scans.jsonl --output answers.jsonl --map image=scan --errors failed.jsonl
     """
-    from headrace.services.jobs import Order
+    from headrace.services.job_orders import Order
 
     name, _, version = pipeline.partition("@")
     order = Order(
@@ -76,18 +80,52 @@ def run(
         row_number=row_number,
     )  # fmt: skip
     done = asyncio.run(_run(commands, config_file(config), order))
-    if as_json:
-        click.echo(json_line(summary(order, done)))
-    else:
-        click.echo(told(order, done))
-    failed = done.failed > 0 if strict else 0 < done.rows == done.failed
-    return FAILED if failed else 0
+    return _report(order, done, strict, as_json)
+
+
+@batch.command(short_help="Run again what was interrupted, failed or cancelled.")
+@click.argument("job")
+@click.option("--strict", is_flag=True, help="Exit with 1 when any row failed, not only when all did.")
+@config_option
+@json_option
+@click.pass_obj
+def resume(commands: Commands, job: str, strict: bool, config: Path | None, as_json: bool) -> int:
+    """Run a job again that did not come to its end: the same files, columns, options and version of the pipeline.
+
+    It begins at the first row, and goes on under its id as its next attempt. `headrace batch list` shows the ids.
+
+    \b
+    Examples:
+      headrace batch resume 5f0c2a9e71d3
+    """
+    order, done = asyncio.run(_resume(commands, config_file(config), job))
+    return _report(order, done, strict, as_json)
+
+
+for command in (list_jobs, show_job):
+    batch.add_command(command)
 
 
 async def _run(commands: Commands, config: Path, order: Order) -> Progress:
     async with commands.open_application(config) as application:
         with progress_bar(order.input) as report:
             return await application.jobs.run(order, report)
+
+
+async def _resume(commands: Commands, config: Path, id: str) -> tuple[Order, Progress]:
+    from headrace.services.job_orders import order_of
+
+    order = order_of(await remembered(commands, config, id))  # before anything is loaded
+    async with commands.open_application(config) as application:
+        with progress_bar(order.input) as report:
+            return order, await application.jobs.resume(id, report)
+
+
+def _report(order: Order, done: Progress, strict: bool, as_json: bool) -> int:
+    """Print what came of it, and return the exit code."""
+    click.echo(json_line(summary(order, done)) if as_json else told(order, done))
+    failed = done.failed > 0 if strict else 0 < done.rows == done.failed
+    return FAILED if failed else 0
 
 
 def _pairs(given: Sequence[str], option: str, form: str) -> dict[str, str]:
@@ -121,6 +159,7 @@ def _object(text: str) -> Mapping[str, Any]:
 def summary(order: Order, done: Progress) -> dict[str, Any]:
     """What `--json` prints."""
     return {
+        "job": done.job,
         "pipeline": done.ref.name,
         "version": done.ref.version,
         "input": order.input,

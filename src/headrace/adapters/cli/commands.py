@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:  # `headrace --help` must not wait for the engine to be imported
-    from headrace.domain.ports import Declared
+    from headrace.domain.ports import Declared, JobStore
     from headrace.domain.routing import Asked
+    from headrace.services.access import Access
     from headrace.services.deployments import Deployments
     from headrace.services.inference import Inference
     from headrace.services.jobs import Jobs
@@ -67,7 +68,9 @@ class Commands:
     """The application's own functions, each for one configuration file.
 
     *check* looks without loading; *declared* reads what the files say and raises InvalidConfig; *open_application*
-    loads it all for the length of an ``async with`` block, and *open_server* serves it over HTTP as well.
+    loads it all for the length of an ``async with`` block, and *open_server* serves it over HTTP as well. *open_access*
+    gives the callers' keys, and whether the server asks for one, *open_jobs* what is remembered of jobs; they load
+    nothing.
     """
 
     serve: Serve
@@ -75,3 +78,5 @@ class Commands:
     declared: Callable[[Path], Declared]
     open_application: Callable[[Path], AbstractAsyncContextManager[Application]]
     open_server: Callable[[Path], AbstractAsyncContextManager[tuple[Application, str]]]
+    open_access: Callable[[Path], AbstractAsyncContextManager[tuple[Access, bool]]]
+    open_jobs: Callable[[Path], AbstractAsyncContextManager[JobStore]]

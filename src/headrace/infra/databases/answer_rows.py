@@ -1,24 +1,17 @@
-"""How are answers by idempotency key, and claims on keys, written into their table?
-
-Times are the database's own: servers that share it need not agree on the time.
-"""
+"""How are answers by idempotency key, and claims on keys, written into their table?"""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Double, Row, delete, insert, literal_column, select, update
+from sqlalchemy import ColumnElement, Row, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from headrace.domain.ports import Answered, Claimed, KeptAnswer, UnderWay
+from headrace.infra.databases.clock import now as database_now
 from headrace.infra.databases.schema import answers
 
-_NOW: Final = {
-    "sqlite": "(julianday('now') - 2440587.5) * 86400.0",
-    "postgresql": "extract(epoch from clock_timestamp())::double precision",
-    "mysql": "unix_timestamp(now(6)) + 0e0",
-}
 _HEADERS: Final = msgspec.json.Decoder(list[tuple[str, str]])
 
 
@@ -26,7 +19,7 @@ async def claim(
     connection: AsyncConnection, key: str, fingerprint: str, owner: str, lease_s: float
 ) -> Claimed | UnderWay | Answered:
     """Claim *key* unless it is taken. Raises IntegrityError when another claims it at the same moment."""
-    now = _now(connection)
+    now = database_now(connection)
     row = (await connection.execute(select(answers, now.label("now")).where(answers.c.key_digest == key))).first()
     values = {"fingerprint": fingerprint, "owner": owner, "valid_until": now + lease_s}
     if row is None:
@@ -42,14 +35,14 @@ async def claim(
 
 async def renew(connection: AsyncConnection, key: str, owner: str, lease_s: float) -> bool:
     """Move the end of the claim."""
-    held = update(answers).where(*_held(key, owner)).values(valid_until=_now(connection) + lease_s)
+    held = update(answers).where(*_held(key, owner)).values(valid_until=database_now(connection) + lease_s)
     return (await connection.execute(held)).rowcount > 0
 
 
 async def keep(connection: AsyncConnection, key: str, owner: str, answer: KeptAnswer, ttl_s: float) -> bool:
     """Write the answer into the row of the claim."""
     values = {
-        "valid_until": _now(connection) + ttl_s,
+        "valid_until": database_now(connection) + ttl_s,
         "status": answer.status,
         "headers": msgspec.json.encode(answer.headers).decode(),
         "body": answer.body,
@@ -65,7 +58,7 @@ async def release(connection: AsyncConnection, key: str, owner: str) -> None:
 
 async def sweep(connection: AsyncConnection) -> None:
     """Remove what is past its time."""
-    await connection.execute(delete(answers).where(answers.c.valid_until <= _now(connection)))
+    await connection.execute(delete(answers).where(answers.c.valid_until <= database_now(connection)))
 
 
 def _taken(row: Row[Any]) -> UnderWay | Answered:
@@ -76,8 +69,3 @@ def _taken(row: Row[Any]) -> UnderWay | Answered:
 
 def _held(key: str, owner: str) -> tuple[ColumnElement[bool], ...]:
     return answers.c.key_digest == key, answers.c.owner == owner, answers.c.status.is_(None)
-
-
-def _now(connection: AsyncConnection) -> ColumnElement[float]:
-    """The time of the database, in seconds since the epoch."""
-    return literal_column(_NOW[connection.dialect.name], Double)

@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from headrace.core.logging import logger
 from headrace.domain.ports import SetRoute
 from headrace.domain.spec import RouteSpec
-from headrace.infra.databases.schema import audit, routes
+from headrace.infra.databases.audit_rows import note
+from headrace.infra.databases.schema import routes
 
 log = logger(__name__)
 
@@ -34,7 +35,7 @@ async def put(connection: AsyncConnection, spec: RouteSpec, by: str) -> SetRoute
     now, text = time.time(), msgspec.json.encode(spec).decode()
     await connection.execute(delete(routes).where(routes.c.name == spec.name))
     await connection.execute(insert(routes).values(name=spec.name, spec=text, changed_at=now, changed_by=by))
-    await _note(connection, now, by, "route set", spec.name, text)
+    await note(connection, now, by, "route set", spec.name, text)
     return SetRoute(spec, now, by)
 
 
@@ -43,10 +44,5 @@ async def remove(connection: AsyncConnection, name: str, by: str) -> bool:
     done = await connection.execute(delete(routes).where(routes.c.name == name))
     if done.rowcount == 0:
         return False
-    await _note(connection, time.time(), by, "route reset", name, None)
+    await note(connection, time.time(), by, "route reset", name, None)
     return True
-
-
-async def _note(connection: AsyncConnection, at: float, by: str, action: str, subject: str, detail: str | None) -> None:
-    row = {"changed_at": at, "changed_by": by, "action": action, "subject": subject, "detail": detail}
-    await connection.execute(insert(audit).values(row))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import Column, Double, Integer, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Column, Double, Index, Integer, LargeBinary, MetaData, String, Table, Text
 from sqlalchemy.dialects import mysql
 
 metadata: Final = MetaData()
@@ -48,3 +48,44 @@ audit: Final = Table(
     Column("detail", TEXT),
 )
 """Who changed what, and when."""
+
+keys: Final = Table(
+    "headrace_keys",
+    metadata,
+    Column("name", NAME, primary_key=True),
+    Column("key_id", String(32), nullable=False, unique=True),
+    Column("digest", String(64), nullable=False),
+    Column("roles", TEXT, nullable=False),  # names with spaces between
+    Column("created_at", Double, nullable=False),
+    Column("created_by", NAME, nullable=False),
+    Column("expires_at", Double),
+    Column("revoked_at", Double),
+)
+"""The keys that callers show: of the secret only a digest. One that was revoked stays until its name is used again."""
+
+jobs: Final = Table(
+    "headrace_jobs",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("run", String(64), nullable=False),
+    Column("pipeline", NAME, nullable=False),
+    Column("version", NAME, nullable=False),
+    Column("asked", TEXT, nullable=False),  # JSON
+    Column("attempt", Integer, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("rows_read", BigInteger, nullable=False),
+    Column("rows_failed", BigInteger, nullable=False),
+    Column("rows_total", BigInteger),
+    Column("part_read", Double, nullable=False),
+    Column("seconds", Double, nullable=False),
+    Column("errors_in", TEXT),
+    Column("error_code", String(64)),
+    Column("error_message", TEXT),
+    Column("host", NAME, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("process", String(64), nullable=False),
+    Column("started_at", Double, nullable=False),
+    Column("updated_at", Double, nullable=False),
+    Index("headrace_jobs_started_at", "started_at"),
+)
+"""Tables that were, or are, answered. The row of a *process* that died says "running" and is not updated any more."""

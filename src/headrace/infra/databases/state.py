@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -65,6 +65,22 @@ class State:
         if (engine := self._engine) is not None:
             self._engine = None
             await engine.dispose()
+
+    async def health(self) -> Mapping[str, Any]:
+        """How it is doing, for people who look after it: never its URL, which may hold a password.
+
+        *status* is ``ready``, ``empty`` while there is no file yet, or ``unavailable``; *message* says why.
+        """
+        found: dict[str, Any] = {"name": "state", "dialect": self._url.kind, "revision": None, "message": None}
+        if not self.present:
+            return {**found, "status": "empty"}
+        try:
+            async with self.reading() as connection:
+                from headrace.infra.databases.revisions import current
+
+                return {**found, "status": "ready", "revision": await connection.run_sync(current)}
+        except EngineError as error:
+            return {**found, "status": "unavailable", "message": error.message}
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:

@@ -1,12 +1,24 @@
-"""The ports for routes and for answers by key, over the state database; what is not needed is not imported."""
+"""The ports for what is remembered, each over the state database; what is not needed is not imported."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from headrace.domain.ports import Answered, AnswerStore, Claimed, KeptAnswer, RouteStore, SetRoute, UnderWay
+from headrace.domain.jobs import Job, Status
+from headrace.domain.ports import (
+    Answered,
+    AnswerStore,
+    Claimed,
+    JobStore,
+    KeptAnswer,
+    KeyStore,
+    RouteStore,
+    SetRoute,
+    StoredKey,
+    UnderWay,
+)
 from headrace.domain.spec import RouteSpec
 from headrace.infra.databases.state import State
 
@@ -44,6 +56,44 @@ class StateRoutes(RouteStore):
             from headrace.infra.databases import route_rows
 
             return await route_rows.remove(connection, name, by)
+
+
+class StateKeys(KeyStore):
+    """Callers' keys in the state database, each change with an entry in its audit table."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def all(self) -> Sequence[StoredKey]:
+        """Every one; nothing is opened where nothing can be."""
+        if not self._state.present:
+            return ()
+        async with self._state.reading() as connection:
+            from headrace.infra.databases import key_rows
+
+            return await key_rows.every(connection)
+
+    async def add(self, key: StoredKey) -> bool:
+        """Keep *key*; of two of one name that come at once, the table's primary key lets one in."""
+        from sqlalchemy.exc import IntegrityError
+
+        from headrace.infra.databases import key_rows
+
+        try:
+            async with self._state.lasting() as connection:
+                await key_rows.add(connection, key)
+        except IntegrityError:
+            return False
+        return True
+
+    async def revoke(self, name: str, by: str) -> StoredKey | None:
+        """Let the key of *name* hold no more."""
+        if not self._state.present:
+            return None
+        async with self._state.lasting() as connection:
+            from headrace.infra.databases import key_rows
+
+            return await key_rows.revoke(connection, name, by)
 
 
 class StateAnswers(AnswerStore):
@@ -90,3 +140,50 @@ class StateAnswers(AnswerStore):
             from headrace.infra.databases import answer_rows
 
             await answer_rows.release(connection, key, owner)
+
+
+class StateJobs(JobStore):
+    """Jobs in the state database."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def write(self, job: Job) -> bool:
+        """Bring the row of *job* up to date; the first word of one makes it, and forgets old ones."""
+        from sqlalchemy.exc import IntegrityError
+
+        from headrace.infra.databases import job_rows
+
+        try:
+            async with self._state.lasting() if job.ended else self._state.writing() as connection:
+                if not await job_rows.write(connection, job):
+                    await job_rows.sweep(connection)
+                    await job_rows.add(connection, job)
+                return True
+        except IntegrityError:
+            return False
+
+    async def take_over(self, job: Job, before: Job) -> bool:
+        """Put *job* into the row of *before*, unless somebody wrote it meanwhile."""
+        async with self._state.writing() as connection:
+            from headrace.infra.databases import job_rows
+
+            return await job_rows.take_over(connection, job, before.run, before.updated_at)
+
+    async def get(self, id: str) -> Job | None:
+        """The job of that *id*; nothing is opened where nothing can be."""
+        if not self._state.present:
+            return None
+        async with self._state.reading() as connection:
+            from headrace.infra.databases import job_rows
+
+            return await job_rows.get(connection, id)
+
+    async def newest(self, limit: int, status: Status | None = None) -> Sequence[Job]:
+        """The newest jobs of a *status*, or of any."""
+        if not self._state.present:
+            return ()
+        async with self._state.reading() as connection:
+            from headrace.infra.databases import job_rows
+
+            return await job_rows.newest(connection, limit, status)

@@ -55,6 +55,10 @@ class LocalTables:
         """Whether both names lead to one file."""
         return Path(one).resolve() == Path(other).resolve()
 
+    def absolute(self, place: str) -> str:
+        """The whole path of the file *place*."""
+        return str(Path(place).absolute())
+
 
 def _format(place: str) -> str:
     """The end of the name that tells the format. Raises InvalidRequest."""
