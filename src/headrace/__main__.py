@@ -11,7 +11,8 @@ from headrace.adapters.cli import app
 from headrace.adapters.cli.commands import Application, Commands, Report
 
 if TYPE_CHECKING:
-    from headrace.domain.ports import Declared
+    from headrace.domain.ports import Declared, JobStore
+    from headrace.services.access import Access
 
 # `headrace --help` is fast because `assembly`, which imports every folder, is imported by the verbs that need it.
 
@@ -57,9 +58,23 @@ def open_server(config: Path) -> AbstractAsyncContextManager[tuple[Application, 
     return serving.open_server(config)
 
 
+def open_access(config: Path) -> AbstractAsyncContextManager[tuple[Access, bool]]:
+    """The callers' keys of the workspace, and whether its server asks for one."""
+    from headrace import assembly
+
+    return assembly.open_access(config)
+
+
+def open_jobs(config: Path) -> AbstractAsyncContextManager[JobStore]:
+    """What the workspace remembers of jobs."""
+    from headrace import assembly
+
+    return assembly.open_jobs(config)
+
+
 def main() -> None:
     """The `headrace` command."""
-    sys.exit(app.main(Commands(serve, check, declared, open_application, open_server)))
+    sys.exit(app.main(Commands(serve, check, declared, open_application, open_server, open_access, open_jobs)))
 
 
 if __name__ == "__main__":

@@ -11,25 +11,28 @@ from pathlib import Path
 from typing import Any, Final
 
 from headrace.core.config import ConfigMistakes, Mistake, Reader
+from headrace.core.processors import share
 from headrace.domain.batch import Outcome
 from headrace.domain.errors import InvalidConfig
-from headrace.domain.ports import Declared
+from headrace.domain.ports import Declared, JobStore
 from headrace.domain.routing import Asked, Router
 from headrace.infra.brokers.memory import MemoryBroker
 from headrace.infra.cache import open_cache
 from headrace.infra.cache.url import check_url
 from headrace.infra.config_files import WorkspaceFiles
 from headrace.infra.databases.state import State
-from headrace.infra.databases.stores import StateAnswers, StateRoutes
+from headrace.infra.databases.stores import StateAnswers, StateJobs, StateKeys, StateRoutes
 from headrace.infra.databases.url import check_url as check_state_url
 from headrace.infra.hooks import check_references, load_hooks
 from headrace.infra.storage.datasets import LocalTables
 from headrace.infra.telemetry.opentelemetry import OpenTelemetry, check_installed
+from headrace.services.access import Access
 from headrace.services.answers import Answers
 from headrace.services.context import RequestContext
 from headrace.services.costs import Prices
 from headrace.services.deployments import Deployments
 from headrace.services.engine import Engine
+from headrace.services.executor import Executor
 from headrace.services.hooks import Hooks
 from headrace.services.idempotency import Idempotency
 from headrace.services.inference import Inference
@@ -40,7 +43,7 @@ from headrace.services.routes import Routes
 from headrace.services.streams import Streams
 from headrace.services.verify import Verification
 from headrace.services.witness import Witness
-from headrace.settings import Settings
+from headrace.settings import Settings, check_auth
 
 TRACES_S: Final = 2.0
 """How long the end waits for the last traces to be sent."""
@@ -66,6 +69,7 @@ class Application:
     state: State
     routes: Routes
     idempotency: Idempotency
+    access: Access
 
     async def infer(
         self,
@@ -103,6 +107,7 @@ class Application:
         cut += await self.inference.engine.close(max(0.0, began + drain_s - time.monotonic()))
         if self.inference.answers is not None:
             await self.inference.answers.close()
+        await self.access.close()
         await self.state.close()
         if (hooks := self.inference.engine.hooks) is not None:
             await hooks.stopped()
@@ -168,6 +173,7 @@ def _read_main(config: Path) -> tuple[Reader, Settings | None, Path]:
     if settings is not None:
         check_url(reader, settings.cache, settings.cache.url)
         check_state_url(reader, settings.state, settings.state.url)
+        check_auth(reader, settings.auth)
         check_installed(reader, settings.telemetry, settings.telemetry.otlp_endpoint)
         check_references(reader, "hooks", settings.hooks)
         check_references(reader, "api.middleware", settings.api.middleware)
@@ -192,21 +198,30 @@ def workspace_files(settings: Settings, root: Path, main_file: Path = Path("conf
     )
 
 
-def assemble(settings: Settings, workspace: WorkspaceFiles) -> Application:
-    """Put the parts together; nothing is loaded yet."""
+def assemble(settings: Settings, workspace: WorkspaceFiles, *, workers: int = 1) -> Application:
+    """Put the parts together, for one of *workers* processes that share the processors; nothing is loaded yet."""
     hooks = load_hooks(settings.hooks, workspace.root)
     prices = settings.telemetry.price_per_device_s
     measures = Measures(Prices(prices, settings.telemetry.currency) if prices else None)
-    engine = Engine(hooks=Hooks(hooks) if hooks else None, measures=measures, witness=_witness(settings))
+    places = share(workers)
+    engine = Engine(
+        Executor(max(2, places)),
+        places=places,
+        measures=measures,
+        hooks=Hooks(hooks) if hooks else None,
+        witness=_witness(settings),
+    )
     kept = settings.cache
     answers = Answers(open_cache(kept.url, kept.memory_mb, kept.timeout_ms / 1e3), engine.measures)
     inference = Inference(engine, Router(engine.registry), answers=answers)
     streams = Streams(MemoryBroker(), inference)
-    deployments, jobs = Deployments(inference, workspace), Jobs(inference, LocalTables())
+    deployments = Deployments(inference, workspace)
     state = State(settings.state.url, workspace.root)
+    jobs = Jobs(inference, LocalTables(), StateJobs(state))
     routes = Routes(inference.router, deployments, StateRoutes(state))
     idempotency = Idempotency(StateAnswers(state), settings.state.idempotency_ttl_s)
-    return Application(settings, inference, deployments, jobs, streams, state, routes, idempotency)
+    access = Access(StateKeys(state))
+    return Application(settings, inference, deployments, jobs, streams, state, routes, idempotency, access)
 
 
 def _witness(settings: Settings) -> Witness | None:
@@ -256,3 +271,25 @@ async def open_application(config: Path) -> AsyncIterator[Application]:
     """The workspace of *config*, loaded for the length of an ``async with`` block."""
     async with Loading(config) as application:
         yield application
+
+
+@asynccontextmanager
+async def open_access(config: Path) -> AsyncIterator[tuple[Access, bool]]:
+    """Callers' keys of the workspace of *config*, and whether its server asks for one; nothing is loaded."""
+    settings, root = load_settings(config)
+    state = State(settings.state.url, root)
+    try:
+        yield Access(StateKeys(state)), settings.asks_callers
+    finally:
+        await state.close()
+
+
+@asynccontextmanager
+async def open_jobs(config: Path) -> AsyncIterator[JobStore]:
+    """What the workspace of *config* remembers of jobs; nothing is loaded."""
+    settings, root = load_settings(config)
+    state = State(settings.state.url, root)
+    try:
+        yield StateJobs(state)
+    finally:
+        await state.close()

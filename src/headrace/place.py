@@ -11,7 +11,8 @@ from headrace.adapters.http.shared_listener import Counts
 from headrace.assembly import Application
 from headrace.infra.telemetry.prometheus import Exposition
 from headrace.services.siblings import Siblings, deployment_changes
-from headrace.services.worker_messages import Change
+from headrace.services.statistics import Statistics, statistics_here
+from headrace.services.worker_messages import Change, Figures
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Place:
 
     def join(self, application: Application, show: Exposition) -> AllWorkers:
         """Let *application* tell the siblings what changes, and do what they tell; returns what `/metrics` shows."""
+        measures = application.inference.measures
         deployments = application.deployments
         deployments.held_back = not self.late
         deployments.announce = self.siblings.announce
@@ -38,7 +40,14 @@ class Place:
         async def refresh(_: Change) -> None:
             await application.routes.refresh()
 
-        self.siblings.join({**deployment_changes(deployments), "routes": refresh}, show.read)
+        def read() -> Figures:
+            return Figures(tuple(show.read()), tuple(statistics_here(measures)))
+
+        async def of_all() -> Sequence[Statistics]:
+            return (await self.siblings.figures()).statistics
+
+        self.siblings.join({**deployment_changes(deployments), "routes": refresh}, read)
+        measures.of_all_workers = of_all
         return AllWorkers(self.siblings, show)
 
     async def listen(self, application: Application, stop: asyncio.Event) -> None:
@@ -64,4 +73,4 @@ class AllWorkers:
 
     async def render(self) -> bytes:
         """The text format of Prometheus."""
-        return self._show.render(await self._siblings.families())
+        return self._show.render((await self._siblings.figures()).families)

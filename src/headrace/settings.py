@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from typing import Annotated, Final, Literal
 
 from headrace.adapters.http.settings import ApiSettings
-from headrace.core.config import Between, Matches, Secret
+from headrace.core.config import Between, Matches, Reader, Secret
 from headrace.core.logging import LoggingSettings
 from headrace.infra.cache.url import CacheUrl
 from headrace.infra.databases.url import StateUrl
 
+LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
+"""Addresses that only this machine reaches."""
 _URL: Final = Matches(r"https?://[^\s/]+(/\S*)?", "that is a URL, such as 'http://collector:4318'")
 
 
@@ -99,10 +101,13 @@ class FetchSettings:
 
 @dataclass(frozen=True, slots=True)
 class AuthSettings:
-    """``auth:`` in the main file. Without it, an address beyond this machine gets a random token."""
+    """``auth:`` in the main file. Without it, an address beyond this machine gets a random token.
+
+    Where a token is demanded, callers' keys are accepted too.
+    """
 
     mode: Literal["token", "none"] = field(default="token", metadata={"doc": "`none` must be written to go without"})
-    token: Secret | None = field(default=None, metadata={"doc": "what callers must show; random when absent"})
+    token: Secret | None = field(default=None, metadata={"doc": "what callers without a key show; random when absent"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,3 +150,19 @@ class Settings:
     hooks: tuple[str, ...] = field(
         default=(), metadata={"doc": "objects that are told what happens, as `package.module:object`"}
     )
+
+    @property
+    def asks_callers(self) -> bool:
+        """Whether callers must show a token or a key: on this machine if it is written, beyond it unless it is not."""
+        return self.api.host not in LOOPBACK if self.auth is None else self.auth.mode == "token"
+
+
+def check_auth(reader: Reader, auth: AuthSettings | None) -> None:
+    """Add to the mistakes of *reader* what is wrong with the section ``auth:``."""
+    if auth is None or auth.token is None:
+        return
+    token = auth.token.reveal()
+    if token != token.strip() or not token:
+        found = "spaces around the token" if token.strip() else "an empty token, which would let everybody in"
+        wanted = "wanted one, or none for a random one; `mode: none` lets everybody in"
+        reader.mistake(reader.place(auth, "token"), f"found {found}, {wanted}", "auth.token")

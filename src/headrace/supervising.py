@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from headrace.core.logging import logger
+from headrace.core.processors import library_threads
 from headrace.services.crew import Crew, Member
 from headrace.services.worker_messages import Begin, Line, Stop
 
@@ -137,6 +138,7 @@ class _Supervisor:
             process = await asyncio.create_subprocess_exec(
                 *_command(theirs.fileno()),
                 pass_fds=(theirs.fileno(), self._plan.listener.fileno(), self._plan.begin.counts),
+                env=library_threads(self._plan.begin.workers, os.environ),
                 process_group=0,  # Ctrl-C is for the supervisor, which tells the workers
             )
         self._processes[number] = process

@@ -36,7 +36,15 @@ def test_a_reader_who_types_what_the_page_says_sees_what_it_shows(reader: Reader
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_example_answers_as_it_lies_there(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    command = Commands(serving.serve, assembly.check, assembly.declared, assembly.open_application, serving.open_server)
+    command = Commands(
+        serving.serve,
+        assembly.check,
+        assembly.declared,
+        assembly.open_application,
+        serving.open_server,
+        assembly.open_access,
+        assembly.open_jobs,
+    )
 
     code = main(command, ["check", "--load", "--config", str(EXAMPLES / name / "config" / "main.yaml")])
 

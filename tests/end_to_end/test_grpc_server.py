@@ -75,3 +75,19 @@ async def test_port_0_leaves_the_door_out(tmp_path: Path) -> None:
         assert await asyncio.to_thread(server.stop) == 0
 
     assert "gRPC" not in server.log.read_text()
+
+
+async def test_a_key_is_answered_once_by_all_workers(tmp_path: Path) -> None:
+    port = free_port()
+    answers, replayed = [], 0
+
+    with serving(lay_out(tmp_path, f"{{grpc_port: {port}, workers: 2}}")):
+        for _ in range(8):
+            alone = [("grpc.use_local_subchannel_pool", 1)]  # a connection of its own, which either worker may get
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=alone) as channel:
+                call = channel.unary_unary(METHOD)(question(), metadata=(("idempotency-key", "once"),), timeout=10)
+                answers.append(await call)
+                replayed += ("idempotent-replayed", "true") in tuple(await call.trailing_metadata())
+
+    assert set(answers) == {answers[0]}
+    assert replayed == len(answers) - 1

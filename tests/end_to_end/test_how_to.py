@@ -1,19 +1,25 @@
 """Does the code that the how-to pages show work as it stands there?"""
 
 import re
+import shlex
 import shutil
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import headrace
-from headrace import assembly
+from headrace import __main__, assembly
+from headrace.adapters.cli.app import main
+from headrace.adapters.cli.commands import Commands
+from headrace.services.access import FORM
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(
     r"^(?P<indent> *)```(?:python|yaml)\n(?P<body> *# (?P<file>[\w./-]+)\n.*?)^ *```$", re.MULTILINE | re.DOTALL
 )
+COMMAND = re.compile(r"^\$ headrace (keys .+)$", re.MULTILINE)
 
 
 def workspace_of(page: str, folder: Path) -> Path:
@@ -96,3 +102,20 @@ def test_the_settings_of_the_page_about_repeating_hold(tmp_path: Path) -> None:
 
     assert assembly.check(main).mistakes == ()
     assert settings.state.idempotency_ttl_s == 24 * 3600
+
+
+def test_the_commands_of_the_page_about_keys_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace_of("give-callers-keys.md", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HEADRACE_TOKEN", "secret")
+
+    lines = COMMAND.findall((ROOT / "docs" / "how-to" / "give-callers-keys.md").read_text())
+    commands = Commands(**{field.name: getattr(__main__, field.name) for field in fields(Commands)})
+    codes = [main(commands, shlex.split(line)) for line in lines]
+
+    assert (len(lines), set(codes)) == (4, {0})
+    told = capsys.readouterr()
+    assert FORM.match(told.out.encode()) and "nightly-job" in told.out
+    assert "asks for no key" not in told.err

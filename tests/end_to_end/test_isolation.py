@@ -30,6 +30,17 @@ log = logging.getLogger(__name__)
 """What was measured: `pytest -o log_cli=true --log-cli-level=INFO` shows it."""
 
 
+def reason_of(server: Server, model: str) -> str:
+    """Why *model* does not answer, once that is known: the server is ready before it, as nobody requires it."""
+    limit = time.monotonic() + 20
+    while time.monotonic() < limit:
+        [version] = call(server, f"/api/v1/models/{model}")[1]["data"]["versions"]
+        if version["reason"] is not None:
+            return str(version["reason"])
+        time.sleep(0.01)
+    raise AssertionError(f"nobody says why {model} does not answer")
+
+
 @pytest.fixture
 def workspace(tmp_path: Path) -> Path:
     (tmp_path / "config" / "models").mkdir(parents=True)
@@ -102,6 +113,31 @@ def wait_for(condition: Any, limit_s: float = 60.0) -> None:
     while not condition():
         assert time.monotonic() < until, "it did not happen"
         time.sleep(0.005)
+
+
+def test_a_process_that_is_started_again_never_answers_with_another_model(workspace: Path) -> None:
+    with serving(workspace) as server:
+        before = infer(server, "apart")[1]["data"]["outputs"]
+        onnx_models.mlp(workspace / "other.onnx", sizes=(4, 8, 3))
+        (workspace / "other.onnx").replace(workspace / "net.onnx")
+        still = infer(server, "apart")[1]["data"]["outputs"]
+        os.kill(process_of(server)["pid"], signal.SIGKILL)
+        refused: list[Any] = []
+
+        def is_refused() -> bool:
+            refused[:] = infer(server, "apart")
+            return refused[0] != 200
+
+        wait_for(is_refused)
+        reloaded = call(server, "/api/v1/models/apart/reload", {})[0]
+        after = infer(server, "apart")
+
+    assert still == before
+    assert refused[0] == 503
+    assert refused[1]["error"]["code"] == "not_ready"
+    assert "its artefact is not the one that was loaded any more; reload the model" in refused[1]["error"]["message"]
+    assert (reloaded, after[0]) == (200, 200)
+    assert after[1]["data"]["outputs"] != before
 
 
 @pytest.mark.slow
@@ -212,10 +248,10 @@ def test_a_model_that_cannot_load_in_its_process_leaves_the_others_serving(works
     with serving(workspace) as server:
         assert infer(server, "apart")[0] == 200
         status, told = infer(server, "broken")
-        _, models = call(server, "/api/v1/models/broken")
+        reason = reason_of(server, "broken")
 
     assert status in (404, 503), told
-    assert "exit code 3" in models["data"]["versions"][0]["reason"]
+    assert "exit code 3" in reason
 
 
 def test_models_that_hang_in_their_processes_hold_up_nobody_else(workspace: Path) -> None:

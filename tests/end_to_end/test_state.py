@@ -165,10 +165,13 @@ def test_a_server_whose_state_is_unusable_serves_what_needs_none(workspace: Path
     with serving(workspace) as server:
         served = version(server)
         refused = ask(server, "PUT", "routes/shop", {"default": "2"})
+        [health] = ask(server, "GET", "databases/health")[2]["data"]
         log = server.log.read_text()
 
     assert served == "1"
     assert refused[0] in (502, 503)
+    assert (health["name"], health["status"]) == ("state", "unavailable")
+    assert health["message"] == refused[2]["error"]["message"]
     assert refused[2]["error"]["message"] == "the state database is no SQLite database, or a damaged one"
     assert "sqlite:///data/headrace.db" in log
     assert "Traceback" not in log

@@ -11,9 +11,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import grpc
 import httpx2
 import psutil
 import pytest
+
+from headrace.adapters.grpc.generated import open_inference_pb2
 
 from .servers import Server, free_port, serving
 
@@ -33,6 +36,16 @@ type: python
 path: models/who.py:predict
 input_spec:  [{name: seconds, shape: [-1], dtype: float64}]
 output_spec: [{name: pid, shape: [-1], dtype: int64}]
+"""
+THREADS = """
+import os
+
+
+class Threads:
+    concurrent = True
+
+    def predict(self, inputs):
+        return {"threads": [int(os.environ["OMP_NUM_THREADS"])] * len(inputs["seconds"])}
 """
 AT_ONCE = {"inputs": {"seconds": 0.0}}
 PREDICT = "/api/v1/models/who/predict"
@@ -180,6 +193,45 @@ def test_numbers_of_all_add_up_and_never_fall_when_one_dies(tmp_path: Path) -> N
     assert seen[:6] == [20.0] * 6
     assert min(seen) == 20.0
     assert 'headrace_worker_restarts_total{cause="SIGKILL"} 1.0' in restarts
+
+
+def test_statistics_are_those_of_all_at_each_and_through_every_door(tmp_path: Path) -> None:
+    grpc_port = free_port()
+    path = "/v2/models/who/versions/1/stats"
+    asked = open_inference_pb2.ModelStatisticsRequest(name="who", version="1")
+    with serving(written(tmp_path, f"{{workers: 2, grpc_port: {grpc_port}}}")) as server:
+        answers_of_all(server, PREDICT, method="POST", body=AT_ONCE)
+        answered = number(server, "headrace_requests_total")
+        told = [answer.json()["model_stats"] for answer in answers_of_all(server, path).values()]
+        with grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel:
+            call = channel.unary_unary(
+                "/inference.GRPCInferenceService/ModelStatistics",
+                request_serializer=open_inference_pb2.ModelStatisticsRequest.SerializeToString,
+                response_deserializer=open_inference_pb2.ModelStatisticsResponse.FromString,
+            )
+            (by_grpc,) = call(asked, timeout=10).model_stats
+        os.kill(workers_of(server)[0], signal.SIGKILL)
+        eventually(lambda: number(server, "headrace_worker_restarts_total") > 0 and ready_workers(server))
+        later = [answer.json()["model_stats"] for answer in answers_of_all(server, path).values()]
+
+    everything = [(one["inference_stats"]["success"]["count"], one["inference_count"]) for (one,) in [*told, *later]]
+    assert everything == [(answered, answered)] * 4
+    assert by_grpc.inference_stats.success.count == by_grpc.inference_count == answered
+    assert [(size.batch_size, size.compute_infer.count) for size in by_grpc.batch_stats] == [(1, answered)]
+
+
+def test_workers_share_the_processors_out(tmp_path: Path) -> None:
+    workspace = written(tmp_path, "{workers: 2, grpc_port: 0}")
+    (workspace / "models/who.py").write_text(THREADS)
+    spec = SPEC.replace("who.py:predict", "who.py:Threads").replace("pid", "threads")
+    (workspace / "config/models/who.yaml").write_text(spec)
+    each = max(1, len(os.sched_getaffinity(0)) // 2)
+    with serving(workspace) as server:
+        told = httpx2.get(f"{server.url}/api/v1/models/who").json()["data"]["versions"][0]["placement"]
+        answer = httpx2.post(f"{server.url}{PREDICT}", json=AT_ONCE).json()
+
+    assert told["instances"] == each
+    assert answer["data"]["outputs"]["threads"] == each
 
 
 def test_when_a_worker_is_killed_under_load_the_others_go_on(tmp_path: Path) -> None:

@@ -39,7 +39,13 @@ def write(root: Path, files: Mapping[str, str]) -> None:
 
 def check(root: Path) -> int:
     commands = Commands(
-        serving.serve, assembly.check, assembly.declared, assembly.open_application, serving.open_server
+        serving.serve,
+        assembly.check,
+        assembly.declared,
+        assembly.open_application,
+        serving.open_server,
+        assembly.open_access,
+        assembly.open_jobs,
     )
     return main(commands, ["check", "--config", str(root / "config" / "main.yaml")])
 

@@ -26,6 +26,8 @@ class Caller:
 
 
 ANYBODY = Caller()
+TOKEN_HOLDER = Caller("token")
+"""Whoever shows the server's own token."""
 
 
 @dataclass(slots=True)

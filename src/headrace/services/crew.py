@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Final, Literal
 
-from headrace.core.families import Family, counter, gauge, lasting, together
+from headrace.core.families import Family, counter, gauge
 from headrace.core.logging import logger
 from headrace.services.worker_messages import (
     Announced,
@@ -19,12 +19,14 @@ from headrace.services.worker_messages import (
     Done,
     Ended,
     Failed,
+    Figures,
     Line,
     Message,
     Numbers,
     Open,
     Ready,
     Stop,
+    all_together,
 )
 
 NUMBERS_S: Final = 0.5
@@ -49,7 +51,7 @@ class Member:
     ready: Ready | None = None
     failed: Failed | None = None
     ended: Ended | None = None
-    families: Sequence[Family] = ()
+    figures: Figures = field(default_factory=Figures)
     collecting: dict[int, asyncio.Future[None]] = field(default_factory=dict)
 
 
@@ -63,7 +65,7 @@ class Crew:
         self.changed = asyncio.Event()
         """Set whenever a worker became ready, failed or left."""
         self._members: list[Member] = []
-        self._kept: list[Family] = []
+        self._kept = Figures()
         self._ids = count(1)
         self._changes: dict[int, tuple[Member, int, set[Member], list[str]]] = {}
         self._answers: set[asyncio.Task[None]] = set()
@@ -91,16 +93,17 @@ class Crew:
         """Let all workers finish."""
         self._tell(Stop())
 
-    async def families(self) -> list[Family]:
-        """The numbers of all workers together, and how many workers there are.
+    async def figures(self) -> Figures:
+        """The figures of all workers together, and how many workers there are.
 
         Of one that does not answer in time the last known numbers count, so that no total ever falls; what it has
         under way now is left out.
         """
         await asyncio.gather(*map(self._collect, self._members))
         # Of those that are there still; who left meanwhile is among the kept.
-        parts = [lasting(member.families) if member.silent else member.families for member in self._members]
-        return [*together([self._kept, *parts]), *self.about_workers()]
+        parts = [member.figures.lasting() if member.silent else member.figures for member in self._members]
+        found = all_together([self._kept, *parts])
+        return Figures((*found.families, *self.about_workers()), found.statistics)
 
     def about_workers(self) -> list[Family]:
         """How many workers there are, and how many were started again."""
@@ -131,7 +134,7 @@ class Crew:
             self._answers.add(task)
             task.add_done_callback(self._answers.discard)
         elif isinstance(message, Numbers):
-            member.families, member.silent = message.families, False
+            member.figures, member.silent = message.figures, False
             if (waiting := member.collecting.pop(message.id, None)) is not None and not waiting.done():
                 waiting.set_result(None)
         else:
@@ -144,7 +147,7 @@ class Crew:
         elif isinstance(message, Failed):
             member.failed = message
         elif isinstance(message, Ended):
-            member.ended, member.families = message, message.families
+            member.ended, member.figures = message, message.figures
 
     def _announced(self, member: Member, message: Announced) -> None:
         """Let the others do it. The order in which changes come here is the one that holds for all workers.
@@ -179,7 +182,7 @@ class Crew:
             member.line.send(Done(asked, "; ".join(dict.fromkeys(reasons))))
 
     async def _answer(self, member: Member, number: int) -> None:
-        member.line.send(Numbers(number, tuple(await self.families())))
+        member.line.send(Numbers(number, await self.figures()))
 
     async def _collect(self, member: Member) -> None:
         number = next(self._ids)
@@ -194,7 +197,7 @@ class Crew:
 
     def _leave(self, member: Member) -> None:
         self._members.remove(member)
-        self._kept = together([self._kept, lasting(member.families)])
+        self._kept = all_together([self._kept, member.figures.lasting()])
         for number in list(self._changes):
             self._changes[number][2].discard(member)  # who takes its place gets the wishes
             self._finish(number)

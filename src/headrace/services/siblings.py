@@ -8,7 +8,6 @@ from contextvars import ContextVar
 from itertools import count
 from typing import Any, Final
 
-from headrace.core.families import Family
 from headrace.core.logging import logger
 from headrace.domain.errors import DependencyFailure, EngineError
 from headrace.services.deployments import Deployments
@@ -20,6 +19,7 @@ from headrace.services.worker_messages import (
     Done,
     Ended,
     Failed,
+    Figures,
     Line,
     Message,
     Numbers,
@@ -38,7 +38,7 @@ log = logger("headrace")
 _following: ContextVar[bool] = ContextVar("following", default=False)
 
 Make = Callable[[Change], Awaitable[Any]]
-Read = Callable[[], list[Family]]
+Read = Callable[[], Figures]
 
 
 class Siblings:
@@ -52,11 +52,11 @@ class Siblings:
         self._waiting: dict[int, asyncio.Future[Message]] = {}
         self._changes: asyncio.Queue[Do] = asyncio.Queue()
         self._makes: Mapping[Verb, Make] = {}
-        self._read: Read = list
+        self._read: Read = Figures
         self._announcing: set[asyncio.Task[None]] = set()
 
     def join(self, makes: Mapping[Verb, Make], read: Read) -> None:
-        """Let *makes* do what others have done, by its verb, and *read* tell this worker's numbers."""
+        """Let *makes* do what others have done, by its verb, and *read* tell this worker's figures."""
         self._makes, self._read = makes, read
 
     async def listen(self, stop: asyncio.Event, opened: Callable[[], None]) -> None:
@@ -87,7 +87,7 @@ class Siblings:
 
     def ended(self, cut: int) -> None:
         """This worker has finished."""
-        self._line.send(Ended(cut, tuple(self._read())))
+        self._line.send(Ended(cut, self._read()))
 
     async def announce(self, verb: Verb, name: str = "", version: str | None = None) -> None:
         """Let all others do what was done here; returns when they have. Raises DependencyFailure if one cannot.
@@ -109,11 +109,11 @@ class Siblings:
         self._announcing.add(task)
         task.add_done_callback(self._announcing.discard)
 
-    async def families(self) -> list[Family]:
-        """The numbers of all workers together; those of this one alone if the supervisor does not answer in time."""
+    async def figures(self) -> Figures:
+        """The figures of all workers together; those of this one alone if the supervisor does not answer in time."""
         number = next(self._ids)
         answer = await self._ask(number, Collect(number), NUMBERS_S)
-        return list(answer.families) if isinstance(answer, Numbers) else self._read()
+        return answer.figures if isinstance(answer, Numbers) else self._read()
 
     async def follow(self, change: Change) -> str:
         """Do what was done elsewhere; returns why it cannot be done, if so."""
@@ -133,7 +133,7 @@ class Siblings:
         if isinstance(message, Do):
             self._changes.put_nowait(message)
         elif isinstance(message, Collect):
-            self._line.send(Numbers(message.id, tuple(self._read())))
+            self._line.send(Numbers(message.id, self._read()))
         elif isinstance(message, Done | Numbers):
             waiting = self._waiting.get(message.id)
             if waiting is not None and not waiting.done():

@@ -22,7 +22,8 @@ from headrace.services.context import RequestContext
 from headrace.services.inference import Inference
 from headrace.services.inputs import rows_to_inputs
 from headrace.services.job_columns import reading
-from headrace.services.jobs import Jobs, Order
+from headrace.services.job_orders import Order
+from headrace.services.jobs import Jobs
 from headrace.services.outcomes import jsonable
 from headrace.services.streams import Streams
 

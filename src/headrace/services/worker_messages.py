@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from collections.abc import Sequence
 from typing import Final, Literal
 
 import msgspec
 
-from headrace.core.families import Family
+from headrace.core.families import Family, lasting, together
+from headrace.services.statistics import Statistics
+from headrace.services.statistics import together as added
 
 Verb = Literal["load", "unload", "reload", "routes"]
 
@@ -56,11 +59,28 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     code: int
 
 
+class Figures(msgspec.Struct, frozen=True):
+    """What a worker has counted: for `/metrics`, and for the statistics of the Open Inference Protocol."""
+
+    families: tuple[Family, ...] = ()
+    statistics: tuple[Statistics, ...] = ()
+
+    def lasting(self) -> Figures:
+        """What is left of a process that ended."""
+        return Figures(tuple(lasting(self.families)), self.statistics)
+
+
+def all_together(parts: Sequence[Figures]) -> Figures:
+    """The figures of several processes as those of one."""
+    families = together(part.families for part in parts)
+    return Figures(tuple(families), tuple(added(part.statistics for part in parts)))
+
+
 class Ended(msgspec.Struct, frozen=True, tag=True):
-    """A worker has finished; so many requests were *cut*, and these are its last numbers."""
+    """A worker has finished; so many requests were *cut*, and these are its last figures."""
 
     cut: int
-    families: tuple[Family, ...] = ()
+    figures: Figures = Figures()
 
 
 class Announced(msgspec.Struct, frozen=True, tag=True):
@@ -94,7 +114,7 @@ class Numbers(msgspec.Struct, frozen=True, tag=True):
     """The answer to `Collect`."""
 
     id: int
-    families: tuple[Family, ...]
+    figures: Figures
 
 
 class Open(msgspec.Struct, frozen=True, tag=True):

@@ -10,10 +10,12 @@ import grpc
 import numpy as np
 from tests.adapters.http.conftest import RECIPES, House, Recipe, opened
 
+from headrace.adapters.credentials import Credentials
 from headrace.adapters.grpc.generated import open_inference_pb2 as messages
 from headrace.adapters.grpc.serve import serve
 from headrace.adapters.http.settings import ApiSettings
 from headrace.adapters.open_inference.datatypes import DATATYPES
+from headrace.services.idempotency import Idempotency
 
 SERVICE = "inference.GRPCInferenceService"
 WAIT_S = 10
@@ -54,13 +56,13 @@ class Client:
         """Call ModelInfer."""
         return await self.call("ModelInfer", request, **more)
 
-    def stream(self) -> Any:
+    def stream(self, **more: Any) -> Any:
         """Open ModelStreamInfer."""
         return self.channel.stream_stream(
             f"/{SERVICE}/ModelStreamInfer",
             request_serializer=lambda message: message if isinstance(message, bytes) else message.SerializeToString(),
             response_deserializer=messages.ModelStreamInferResponse.FromString,
-        )(timeout=WAIT_S)
+        )(timeout=WAIT_S, **more)
 
 
 def failure(error: grpc.aio.AioRpcError) -> Failure:
@@ -99,7 +101,8 @@ async def running(
     recipes: Sequence[Recipe] = RECIPES,
     settings: ApiSettings | None = None,
     *,
-    token: str | None = None,
+    token: Credentials | str | None = None,
+    idempotency: Idempotency | None = None,
     start: bool = True,
     channel: Sequence[tuple[str, Any]] = (),
 ) -> AsyncIterator[Running]:
@@ -107,7 +110,10 @@ async def running(
     settings = settings or ApiSettings()
     async with opened(recipes, settings, start=start) as house:
         stop, listening = asyncio.Event(), asyncio.get_running_loop().create_future()
-        serving = serve(house.inference, house.deployments, settings, stop, listening.set_result, token=token, port=0)
+        serving = serve(
+            house.inference, house.deployments, settings, stop, listening.set_result,
+            token=token, idempotency=idempotency, port=0,
+        )  # fmt: skip
         done = asyncio.create_task(serving)
         try:
             address = await asyncio.wait_for(listening, WAIT_S)

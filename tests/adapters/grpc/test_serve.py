@@ -10,12 +10,15 @@ from grpc_health.v1 import health_pb2
 from tests.adapters.grpc.calls import Failure, Running, request, running
 from tests.adapters.http.conftest import DOUBLE, opened
 
+from headrace.adapters.credentials import Credentials
 from headrace.adapters.grpc import presence
 from headrace.adapters.grpc.generated import open_inference_pb2 as messages
 from headrace.adapters.grpc.presence import serve_if_present
 from headrace.adapters.grpc.serve import serve
 from headrace.adapters.http.settings import ApiSettings
 from headrace.domain.errors import InvalidConfig
+from headrace.services.access import Access
+from headrace.services.context import RequestContext
 
 STATES = health_pb2.HealthCheckResponse
 
@@ -44,6 +47,46 @@ async def test_a_token_is_demanded_of_every_call_but_the_probe() -> None:
         assert await stream.code() == grpc.StatusCode.UNAUTHENTICATED
         assert bearer.model_name == key.model_name == "double"
         assert probe.status == STATES.SERVING
+
+
+async def test_a_key_is_taken_for_the_token_and_its_caller_is_known(access: Access) -> None:
+    key = (await access.create("shop")).shown.reveal()
+    await access.refresh()
+    shown = [("x-api-key", key)]
+    async with running(token=Credentials("s3cret", access)) as server:
+        callers = callers_of(server)
+        first = await server.client.infer(request(), metadata=shown)
+        ready = await server.client.call("ServerReady", messages.ServerReadyRequest(), metadata=shown)
+        stream = server.client.stream(metadata=shown)
+        await stream.write(request())
+        streamed = await stream.read()
+        await server.client.infer(request(), metadata=[("authorization", "Bearer s3cret")])
+        await access.revoke("shop")
+        await access.refresh()
+        refused = await server.client.infer(request(), metadata=shown)
+        await stream.write(request())
+        refused_in_stream = await stream.read()
+
+    assert first.model_name == streamed.infer_response.model_name == "double"
+    assert ready.ready
+    assert callers == ["shop", "shop", "token"]
+    assert (refused.status, refused.code) == (grpc.StatusCode.UNAUTHENTICATED, "unauthenticated")
+    assert "the key 'shop' was revoked" in refused.told
+    assert "the key 'shop' was revoked" in refused_in_stream.error_message
+
+
+def callers_of(server: Running) -> list[str]:
+    """Who asked, in the order of the requests that follow."""
+    found: list[str] = []
+    inference = server.house.inference
+    infer = inference.infer
+
+    async def listening(asked: Any, inputs: Any, about: RequestContext) -> Any:
+        found.append(about.caller.name)
+        return await infer(asked, inputs, about)
+
+    inference.infer = listening  # type: ignore[method-assign]
+    return found
 
 
 @pytest.mark.parametrize("service", ["", "inference.GRPCInferenceService"])

@@ -4,8 +4,13 @@ from typing import Any
 
 import pytest
 
+from headrace.adapters.credentials import Credentials
+from headrace.adapters.http.caller import Doorkeeper
 from headrace.adapters.http.settings import ApiSettings
 from headrace.core.constraints import Secret
+from headrace.domain.errors import Unauthenticated
+from headrace.services.access import Access
+from headrace.services.context import ANYBODY, TOKEN_HOLDER, Caller
 
 BODY = {"pipeline": "double", "inputs": {"x": [1, 2]}}
 
@@ -83,3 +88,47 @@ async def test_a_preflight_from_elsewhere_is_refused(client: Any) -> None:
     asked = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
 
     assert (await client.options("/api/v1/inference", headers=asked)).status_code == 403
+
+
+async def test_a_key_opens_the_door_as_the_token_does_until_it_is_revoked(
+    open_house: Any, connect: Any, access: Access
+) -> None:
+    key = (await access.create("shop")).shown.reveal()
+    await access.refresh()
+    async with open_house(token=Credentials("s3cret", access)) as house, connect(house.app) as client:
+        answers = [
+            await client.post("/api/v1/inference", json=BODY, headers=headers)
+            for headers in ({"Authorization": f"Bearer {key}"}, {"X-API-Key": key}, {"X-API-Key": "s3cret"}, {})
+        ]
+        await access.revoke("shop")
+        await access.refresh()
+        refused = await client.post("/api/v1/inference", json=BODY, headers={"X-API-Key": key})
+
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 401]
+    assert (refused.status_code, refused.json()["error"]["code"]) == (401, "unauthenticated")
+    assert "the key 'shop' was revoked" in refused.json()["error"]["message"]
+    assert key not in refused.text
+
+
+async def test_a_key_that_cannot_be_looked_up_is_asked_to_come_again(
+    open_house: Any, connect: Any, access: Access
+) -> None:
+    key = (await access.create("shop")).shown.reveal()  # and nothing has been read yet
+    async with open_house(token=Credentials("s3cret", access)) as house, connect(house.app) as client:
+        answer = await client.post("/api/v1/inference", json=BODY, headers={"X-API-Key": key})
+
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert answer.json()["error"]["code"] == "dependency_failure"
+
+
+async def test_the_doorkeeper_tells_who_asks(access: Access) -> None:
+    key = (await access.create("shop", ["infer"])).shown.reveal().encode()
+    await access.refresh()
+    keeper = Doorkeeper(Credentials("s3cret", access), ())
+
+    assert keeper.admit("GET", "/x", {b"x-api-key": key}) == Caller("shop", frozenset({"infer"}))
+    assert keeper.admit("GET", "/x", {b"authorization": b"Bearer s3cret"}) == TOKEN_HOLDER
+    assert keeper.admit("GET", "/livez", {}) == ANYBODY
+    assert Doorkeeper(None, ()).admit("POST", "/x", {}) == ANYBODY
+    with pytest.raises(Unauthenticated):
+        keeper.admit("GET", "/x", {b"authorization": b"Bearer " + key[:-1]})

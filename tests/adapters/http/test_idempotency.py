@@ -281,6 +281,65 @@ async def test_a_key_at_a_path_that_only_reads_means_nothing(client: Client) -> 
     assert [(await client.get("/v2/models/count", headers=KEY)).status_code for _ in range(2)] == [200, 200]
 
 
+async def test_a_change_of_what_is_loaded_is_made_once(client: Client, counter: Counter) -> None:
+    first = await client.post("/api/v1/models/count/unload", headers=KEY)
+    await client.post("/api/v1/models/count/load")
+    second = await client.post("/api/v1/models/count/unload", headers=KEY)
+    other = await client.post("/api/v1/models/count/unload", json={"version": "1"}, headers=KEY)
+
+    assert first.json()["data"] == {"unloaded": [{"name": "count", "version": "1"}]}
+    assert second.content == first.content
+    assert second.headers["idempotent-replayed"] == "true"
+    assert second.headers["content-type"] == "application/json"
+    assert second.headers["x-request-id"] != first.headers["x-request-id"]
+    assert code(other) == (409, "conflict")
+    assert (await client.post(PATH, json=ONE)).status_code == 200
+
+
+async def test_a_change_that_fails_leaves_its_key_free(client: Client) -> None:
+    answers = [await client.post("/api/v1/models/none/unload", headers=KEY) for _ in range(2)]
+    nowhere = [await client.post("/api/v1/nowhere", headers=KEY) for _ in range(2)]
+
+    assert [code(answer) for answer in [*answers, *nowhere]] == [(404, "not_found")] * 4
+    assert not any("idempotent-replayed" in answer.headers for answer in [*answers, *nowhere])
+
+
+async def test_a_body_that_is_too_large_for_a_change_is_refused_with_a_key_too(
+    counter: Counter, idempotency: Idempotency, open_house: Any, connect: Any
+) -> None:
+    house = open_house((counter.recipe,), idempotency=idempotency, settings=ApiSettings(max_body_mb=1))
+    async with house as opened, connect(opened.app) as client:
+        refused = await client.post("/api/v1/models/count/reload", content=b" " * 2**21, headers=KEY)
+
+    assert code(refused) == (413, "too_large")
+
+
+async def test_a_load_goes_on_without_the_client_that_asked_for_it(
+    run_server: Callable[..., Any], blocker: Any, idempotency: Idempotency, eventually: Callable[..., Awaitable[None]]
+) -> None:
+    head = b"POST /api/v1/models/slow/unload HTTP/1.1\r\nHost: x\r\nIdempotency-Key: k\r\nContent-Length: 0\r\n"
+    async with run_server(ApiSettings(port=0), recipes=(blocker.recipe,), idempotency=idempotency) as server:
+        held = asyncio.Event()
+
+        async def hold(*_: object) -> None:
+            await held.wait()
+
+        server.house.deployments.announce = hold
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(head + b"\r\n")
+        await eventually(lambda: server.house.deployments.find("slow")[0].state == "unloaded")
+        writer.close()
+        await writer.wait_closed()
+        await asyncio.sleep(0.1)  # longer than it takes to notice that a client has left
+        held.set()
+        await eventually(lambda: server.house.app.in_flight == 0)
+
+        answer = await server.exchange(head + b"Connection: close\r\n\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b"idempotent-replayed: true" in answer.lower()
+
+
 async def test_a_client_that_leaves_frees_its_key(
     run_server: Callable[..., Any], blocker: Any, idempotency: Idempotency, eventually: Callable[..., Awaitable[None]]
 ) -> None:

@@ -3,9 +3,14 @@
 import subprocess
 import sys
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from headrace.adapters.http.health import HealthCalls
+from headrace.infra.databases.state import State
+from headrace.infra.databases.url import StateUrl
 
 
 async def test_models_are_listed_with_their_states(house: Any, client: Any) -> None:
@@ -108,6 +113,17 @@ async def test_health_reports_and_probes(house: Any, client: Any) -> None:
     assert (await client.get("/health")).json()["status"] == "healthy"
     assert [(await client.get(path)).status_code for path in ("/livez", "/readyz", "/ready")] == [200, 200, 200]
     assert (await client.head("/livez")).status_code == 200
+
+
+async def test_databases_tell_how_they_are_doing(house: Any, tmp_path: Path) -> None:
+    health = HealthCalls(house.inference, house.deployments, None)
+    state = State(StateUrl("sqlite:///state.db"), tmp_path)
+
+    health.databases_asked = [state.health]
+
+    assert [(one["name"], one["dialect"], one["status"]) for one in await health.databases()] == [
+        ("state", "sqlite", "empty")
+    ]
 
 
 async def test_a_server_that_is_not_loaded_or_stops_is_alive_and_not_ready(open_house: Any, connect: Any) -> None:

@@ -12,12 +12,14 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from headrace.adapters.credentials import Credentials
 from headrace.adapters.http import streams_socket
 from headrace.adapters.http.app import create_app
 from headrace.adapters.http.serve import serve
 from headrace.adapters.http.settings import ApiSettings
 from headrace.domain.spec import StreamSpec, Window
 from headrace.infra.brokers.memory import MemoryBroker
+from headrace.services.access import Access
 from headrace.services.streams import Streams
 
 SPEC = StreamSpec("doubles", "double", window=Window(max_events=8, max_ms=1))
@@ -411,6 +413,25 @@ async def test_a_token_is_demanded_and_may_come_as_a_subprotocol(served: Any) ->
     assert json.loads(refused.value.response.body)["error"]["code"] == "unauthenticated"
     assert by_header["outputs"] == by_protocol["outputs"] == {"y": [2.0, 4.0]}
     assert chosen == "headrace"
+
+
+async def test_a_key_that_is_revoked_sends_no_more_events_over_an_open_socket(served: Any, access: Access) -> None:
+    key = (await access.create("shop")).shown.reveal()
+    await access.refresh()
+    async with (
+        served(token=Credentials("t", access)) as door,
+        door.socket(additional_headers={"X-API-Key": key}) as socket,
+    ):
+        await socket.send('{"x": [1, 2], "id": 1}')
+        before = await said(socket)
+        await access.revoke("shop")
+        await access.refresh()
+        await socket.send('{"x": [1, 2], "id": 2}')
+        after = await said(socket)
+
+    assert before["outputs"] == {"y": [2.0, 4.0]}
+    assert (after["id"], after["error"]["code"]) == (2, "unauthenticated")
+    assert "the key 'shop' was revoked" in after["error"]["message"]
 
 
 async def test_a_page_of_another_origin_may_not_open_one(door: Door) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from tests.infra.isolation.models import CODE, eventually, isolated, state
+from tests.infra.isolation.models import CODE, SPECS, eventually, isolated, state
 
 from headrace.domain.batch import Batch
 from headrace.domain.errors import (
@@ -252,6 +252,32 @@ def test_an_artefact_with_other_columns_does_not_take_the_place_of_the_one_that_
         with pytest.raises(NotReady, match="other columns than before"):
             while True:
                 model.predict({"x": [1.0]})
+
+
+def test_other_code_does_not_take_the_place_of_the_one_that_was_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "FIRST_PAUSE_S", 0.05)
+    monkeypatch.setattr(keeper, "LONGEST_PAUSE_S", 0.1)
+    (tmp_path / "factor.py").write_text("FACTOR = 2\n")
+    code = "import numpy as np\nfrom .factor import FACTOR\ndef f(x): return {'y': np.asarray(x) * FACTOR}\n"
+    with isolated(tmp_path, "f", code) as model:
+        (tmp_path / "factor.py").write_text("FACTOR = 3\n")
+        os.kill(state(model)["pid"], signal.SIGKILL)
+
+        with pytest.raises(NotReady, match="its code is not the one that was loaded any more; reload the model"):
+            while True:
+                model.predict(rows(1))
+        (tmp_path / "factor.py").write_text("FACTOR = 2\n")
+        eventually(lambda: _answers(model))
+
+
+def test_an_artefact_that_changes_while_it_is_loaded_is_not_served(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(CODE)
+    config = {"name": "net", "root": str(tmp_path), "path": "net.py:double", **SPECS}
+
+    with pytest.raises(ModelFailure, match="did not load: its artefact is not the one that was loaded any more"):
+        load_isolated("python", "net.py:double", config, unchanged=lambda: False)
 
 
 def test_each_instance_is_a_process_and_all_work_at_the_same_time(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping
 from itertools import count
 from typing import Any, Final
 
-from headrace.adapters.credentials import Token
+from headrace.adapters.credentials import Credentials
 from headrace.adapters.grpc.errors import ID_KEY
+from headrace.services.context import ANYBODY, Caller
 
 MAX_ID: Final = 128
 ROUTING_KEY: Final = "x-routing-key"
@@ -45,10 +46,11 @@ class Metadata(Mapping[str, str]):
         return None if value is None else value.encode("latin-1", "replace")
 
 
-def admit(token: Token | None, metadata: Metadata) -> None:
-    """Raises Unauthenticated for a call that may not pass."""
-    if token is not None:
-        token.check(metadata.bytes_of("x-api-key"), metadata.bytes_of("authorization"))
+def admit(credentials: Credentials | None, metadata: Metadata) -> Caller:
+    """Who calls. Raises Unauthenticated for a call that may not pass."""
+    if credentials is None:
+        return ANYBODY
+    return credentials.check(metadata.bytes_of("x-api-key"), metadata.bytes_of("authorization"))
 
 
 def request_id_of(metadata: Metadata) -> str:

@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final, NoReturn
 
-from headrace.adapters.credentials import Token
+from headrace.adapters.credentials import Credentials
 from headrace.adapters.disclosure import meaning_of
 from headrace.adapters.grpc.caller import Metadata, admit, request_id_of
 from headrace.adapters.grpc.errors import STATUS, text_of, trailers_of
 from headrace.core.logging import logger, request_id
 from headrace.domain.errors import EngineError, NotReady
+from headrace.services.context import ANYBODY, Caller
 
 log = logger(__name__)
 
@@ -22,11 +23,12 @@ NAME: Final = "grpc"
 class Call:
     """One call on its way through the door."""
 
-    __slots__ = ("_id", "context", "metadata")
+    __slots__ = ("_id", "caller", "context", "metadata")
 
     def __init__(self, context: Any) -> None:
         self.context = context
         self.metadata = Metadata(context)
+        self.caller: Caller = ANYBODY
         self._id = ""
 
     @property
@@ -49,10 +51,13 @@ class Door:
     """
 
     def __init__(
-        self, token: Token | None, refused: Callable[[str, EngineError, str], None], ready: Callable[[], bool]
+        self,
+        credentials: Credentials | None,
+        refused: Callable[[str, EngineError, str], None],
+        ready: Callable[[], bool],
     ) -> None:
         """*refused* is told the door, the error and the request's id of a call that no service has counted."""
-        self.token = token
+        self.credentials = credentials
         self.draining = False
         self.in_flight = 0
         self.closed = False
@@ -105,7 +110,7 @@ class Door:
             self.in_flight += 1
             try:
                 self.require_open()
-                admit(self.token, call.metadata)
+                call.caller = admit(self.credentials, call.metadata)
                 return await method(message, call)
             except BaseException as error:
                 await self.fail(call, error)
@@ -122,7 +127,7 @@ class Door:
             self.in_flight += 1
             try:
                 self.require_open()
-                admit(self.token, call.metadata)
+                call.caller = admit(self.credentials, call.metadata)
                 async for one in method(messages, call):
                     yield one
             except Exception as error:

@@ -23,7 +23,7 @@ from headrace.core.logging import request_id
 from headrace.domain.errors import NotFound
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.routing import Asked
-from headrace.services.context import Inputs, RequestContext, Result, Timing
+from headrace.services.context import ANYBODY, Caller, Inputs, RequestContext, Result, Timing
 from headrace.services.deployments import Deployments
 from headrace.services.inference import Inference
 
@@ -61,12 +61,11 @@ class InferenceCalls:
         try:
             if door.closed:
                 door.require_open()
-            if door.token is not None:
-                admit(door.token, Metadata(context))
+            caller = ANYBODY if door.credentials is None else admit(door.credentials, Metadata(context))
             if (turn := self._gathering.join()) is not None:
                 await turn
             request = self._reader.read(message)
-            asked, pipeline, layout, inputs, about = self._prepared(request, context, deadline_of(context))
+            asked, pipeline, layout, inputs, about = self._prepared(request, context, deadline_of(context), caller)
             counted = True
             result = await self._inference.infer(asked, inputs, about) if inputs.rows else no_rows(pipeline)
             return answer(result, pipeline, layout.outputs, request)
@@ -84,13 +83,14 @@ class InferenceCalls:
             request: Request | None = None
             try:
                 request = self._reader.read(message)
-                async with aclosing(self._several(request, call.context)) as answers:
+                call.caller = admit(self._door.credentials, call.metadata)  # the key may have been revoked meanwhile
+                async with aclosing(self._several(request, call)) as answers:
                     async for one in answers:
                         yield field(_STREAM_ANSWER, one)
             except Exception as error:
                 yield _told(text_of(self._door.meant(call, error)), request)
 
-    def _prepared(self, request: Request, context: Any, deadline: float | None) -> Prepared:
+    def _prepared(self, request: Request, context: Any, deadline: float | None, caller: Caller) -> Prepared:
         question = request.question
         asked = question.asked
         if self._inference.router.route(asked.name) is not None:  # else nothing looks at the metadata
@@ -101,7 +101,7 @@ class InferenceCalls:
         if layout.listed and layout.rows > self._max_rows:
             raise too_many_rows(layout.rows, self._max_rows)
         inputs = layout.inputs(request.values)
-        about = RequestContext("", deadline, NAME, headers=asked.headers, routing_key=asked.routing_key)
+        about = RequestContext("", deadline, NAME, caller=caller, headers=asked.headers, routing_key=asked.routing_key)
         if pipeline.spec.cache is not None:
             about.fresh = "no-cache" in Metadata(context).get("cache-control", "")
         if self._inference.engine.witness is not None:
@@ -118,10 +118,10 @@ class InferenceCalls:
         except NotFound:
             return answering(self._inference, self._deployments, asked)
 
-    async def _several(self, request: Request, context: Any) -> AsyncGenerator[bytes]:
+    async def _several(self, request: Request, call: Call) -> AsyncGenerator[bytes]:
         """The answers to one request of a stream, each of which has the time that its pipeline allows."""
         ends = request.question.parameters.get(_WANTS_END) is True
-        asked, pipeline, layout, inputs, about = self._prepared(request, context, None)
+        asked, pipeline, layout, inputs, about = self._prepared(request, call.context, None, call.caller)
         if not generates(pipeline):
             result = await self._inference.infer(asked, inputs, about) if inputs.rows else no_rows(pipeline)
             yield answer(result, pipeline, layout.outputs, request) + (_end(is_end=True) if ends else b"")

@@ -12,12 +12,12 @@ from headrace.adapters.grpc.generated import open_inference_pb2 as messages
 from headrace.adapters.grpc.requests import parameters_of
 from headrace.adapters.open_inference import models
 from headrace.adapters.open_inference.datatypes import metadata_of, platform_of
-from headrace.adapters.open_inference.statistics import Statistics, statistics_of
 from headrace.domain.errors import NotFound, NotReady
 from headrace.domain.registry import PipelineRef
 from headrace.domain.routing import Asked
 from headrace.services.deployments import Deployments
 from headrace.services.inference import Inference
+from headrace.services.statistics import Statistics, statistics_of
 
 
 class ModelCalls:
@@ -78,9 +78,8 @@ class ModelCalls:
             refs = [PipelineRef(name, version) for version in registry.versions(name)]
             if not refs:
                 answering(self._inference, self._deployments, _named(asked.name, "", call))
-        return messages.ModelStatisticsResponse(
-            model_stats=[_statistics(ref, statistics_of(self._inference.measures, ref)) for ref in refs]
-        )
+        found = await statistics_of(self._inference.measures, refs)
+        return messages.ModelStatisticsResponse(model_stats=[_statistics(one) for one in found])
 
     async def repository_index(
         self, asked: messages.RepositoryIndexRequest, call: Call
@@ -121,13 +120,13 @@ _TOTALS: Final = (
 _PHASES: Final = ("compute_input", "compute_infer", "compute_output")
 
 
-def _statistics(ref: PipelineRef, found: Statistics) -> messages.ModelStatistics:
+def _statistics(found: Statistics) -> messages.ModelStatistics:
     sized = [
         messages.InferBatchStatistics(batch_size=one.batch_size, **_durations(one, _PHASES)) for one in found.batches
     ]
     return messages.ModelStatistics(
-        name=ref.name,
-        version=ref.version,
+        name=found.pipeline,
+        version=found.version,
         last_inference=found.last_inference_ms,
         inference_count=found.inference_count,
         execution_count=found.execution_count,

@@ -6,11 +6,13 @@ import asyncio
 from importlib.util import find_spec
 from typing import Final
 
+from headrace.adapters.credentials import Credentials
 from headrace.adapters.http.settings import ApiSettings
 from headrace.core.constraints import Secret
 from headrace.core.logging import logger
 from headrace.domain.errors import InvalidConfig
 from headrace.services.deployments import Deployments
+from headrace.services.idempotency import Idempotency
 from headrace.services.inference import Inference
 
 PORT: Final = 8001
@@ -25,7 +27,8 @@ async def serve_if_present(
     deployments: Deployments,
     settings: ApiSettings,
     stop: asyncio.Event,
-    token: Secret | str | None = None,
+    token: Credentials | Secret | str | None = None,
+    idempotency: Idempotency | None = None,
 ) -> int:
     """The gRPC door until *stop* is set; returns how many calls were cut off.
 
@@ -45,7 +48,10 @@ async def serve_if_present(
     from headrace.adapters.grpc.serve import serve
 
     try:
-        return await serve(inference, deployments, settings, stop, _listening, token=token, port=asked or PORT)
+        port = asked or PORT
+        return await serve(
+            inference, deployments, settings, stop, _listening, token=token, idempotency=idempotency, port=port
+        )
     except InvalidConfig as error:
         if asked is not None:
             raise

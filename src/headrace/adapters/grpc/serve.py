@@ -12,7 +12,7 @@ from typing import Any, Final
 import grpc
 from grpc_health.v1 import health_pb2_grpc
 
-from headrace.adapters.credentials import Token
+from headrace.adapters.credentials import Credentials
 from headrace.adapters.grpc.door import Door
 from headrace.adapters.grpc.health import Health
 from headrace.adapters.grpc.servicer import Methods
@@ -20,6 +20,7 @@ from headrace.adapters.http.settings import ApiSettings
 from headrace.core.constraints import Secret
 from headrace.domain.errors import InvalidConfig
 from headrace.services.deployments import Deployments
+from headrace.services.idempotency import Idempotency
 from headrace.services.inference import Inference
 
 TICK_S: Final = 0.02
@@ -36,19 +37,20 @@ async def serve(
     stop: asyncio.Event,
     on_listening: Callable[[str], Awaitable[None] | None] | None = None,
     *,
-    token: Secret | str | None = None,
+    token: Credentials | Secret | str | None = None,
+    idempotency: Idempotency | None = None,
     port: int,
 ) -> int:
     """Serve over gRPC on *port* (0: a free one) until *stop* is set, and then until what was accepted is answered.
 
     *on_listening* gets ``host:port`` once connections are accepted. When stopping, readiness goes first; after
-    ``drain_delay_s`` no more calls are accepted; calls under way have ``drain_s`` to be answered. Returns how many
-    were cut off. Raises InvalidConfig if the address cannot be had.
+    ``drain_delay_s`` no more calls are accepted; calls under way have ``drain_s`` to be answered. Without
+    *idempotency* keys mean nothing. Returns how many were cut off. Raises InvalidConfig if the address cannot be had.
     """
-    door = Door(Token(token) if token else None, inference.refused, lambda: deployments.ready)
+    door = Door(Credentials.demanded(token), inference.refused, lambda: deployments.ready)
     leaving = asyncio.Event()
     server = grpc.aio.server(options=_options(settings))
-    server.add_generic_rpc_handlers((Methods(inference, deployments, door, settings.max_rows),))
+    server.add_generic_rpc_handlers((Methods(inference, deployments, door, settings.max_rows, idempotency),))
     health_pb2_grpc.add_HealthServicer_to_server(Health(door, leaving), server)
     address = _listen(server, settings.host, port, shared=settings.workers > 1)
     await server.start()

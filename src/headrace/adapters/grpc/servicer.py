@@ -12,14 +12,18 @@ from headrace.adapters.grpc.door import Call, Door
 from headrace.adapters.grpc.errors import CODE_KEY
 from headrace.adapters.grpc.generated import open_inference_pb2 as messages
 from headrace.adapters.grpc.generated.open_inference_pb2 import DESCRIPTOR
+from headrace.adapters.grpc.idempotency import KeyedCalls, has_key
 from headrace.adapters.grpc.inference import InferenceCalls
 from headrace.adapters.grpc.models import ModelCalls
 from headrace.adapters.grpc.requests import require_known
 from headrace.domain.errors import InvalidRequest
 from headrace.services.deployments import Deployments
+from headrace.services.idempotency import Idempotency
 from headrace.services.inference import Inference
 
 SERVICE: Final[str] = DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
+
+_INFER: Final = f"/{SERVICE}/ModelInfer"
 
 NOT_SERVED: Final[Mapping[str, str]] = {
     "ModelConfig": "model configurations are not served here; ModelMetadata tells the inputs and outputs",
@@ -36,10 +40,21 @@ NOT_SERVED: Final[Mapping[str, str]] = {
 class Methods(grpc.GenericRpcHandler):
     """The methods of the service, by path."""
 
-    def __init__(self, inference: Inference, deployments: Deployments, door: Door, max_rows: int) -> None:
-        """*max_rows* is how many rows of single values one request may bring."""
+    def __init__(
+        self,
+        inference: Inference,
+        deployments: Deployments,
+        door: Door,
+        max_rows: int,
+        idempotency: Idempotency | None = None,
+    ) -> None:
+        """*max_rows* is how many rows of single values a request may bring. Without *idempotency* keys mean nothing."""
         calls = InferenceCalls(inference, deployments, door, max_rows)
         models = ModelCalls(inference, deployments, door)
+        self._keyed: Any = None
+        if idempotency is not None:
+            keyed = KeyedCalls(idempotency, door, _INFER, calls.infer)
+            self._keyed = grpc.unary_unary_rpc_method_handler(keyed.answer)
         # Messages of inference are not decoded by gRPC: most of one is known from the request before.
         handlers: dict[str, Any] = {
             "ModelInfer": grpc.unary_unary_rpc_method_handler(calls.infer),
@@ -64,6 +79,8 @@ class Methods(grpc.GenericRpcHandler):
 
     def service(self, details: Any) -> Any:
         """The handler of a call; None for a method that nobody knows."""
+        if self._keyed is not None and details.method == _INFER and has_key(details.invocation_metadata):
+            return self._keyed
         return self._handlers.get(details.method)
 
 

@@ -15,7 +15,7 @@ from headrace.adapters.http.caller import Doorkeeper
 from headrace.adapters.http.departures import Departures
 from headrace.adapters.http.errors import WrongMethod
 from headrace.adapters.http.framework import Application, Framework
-from headrace.adapters.http.health import HealthCalls, Scrape
+from headrace.adapters.http.health import DatabaseHealth, HealthCalls, Scrape
 from headrace.adapters.http.idempotency import HEADER, KeyedCalls
 from headrace.adapters.http.middleware import Middleware, wrapped
 from headrace.adapters.http.native import NativeCalls
@@ -120,6 +120,10 @@ class HttpDoor:
         """From now on answer calls with an ``Idempotency-Key`` once."""
         self._keyed = KeyedCalls(idempotency, self._departures, self._max_body)
 
+    def ask_databases(self, *asked: DatabaseHealth) -> None:
+        """From now on tell of these databases under ``/api/v1/databases/health``."""
+        self._health.databases_asked = asked
+
     async def prepare(self) -> None:
         """Build what documents and carries the calls that are not hot; worth doing once the server is ready."""
         await self._framework.prepare()
@@ -176,7 +180,7 @@ class HttpDoor:
         request_id.set(call.request_id)
         self.in_flight += 1
         try:
-            self._doorkeeper.admit("POST", head.path, head.headers)
+            call.caller = self._doorkeeper.admit("POST", head.path, head.headers)
             course = found.start(call, quick.body, quick.finish, *found.names)
         except Exception as error:
             self.refuse(quick, error)
@@ -215,7 +219,7 @@ class HttpDoor:
             if method == "OPTIONS" and b"access-control-request-method" in headers:
                 await self._preflight(call)
                 return
-        self._doorkeeper.admit(method, call.path, headers)
+        call.caller = self._doorkeeper.admit(method, call.path, headers)
         found = self._routes.find(call.path)
         if found is not None and method != found.method and method not in found.methods:
             raise WrongMethod(method, found.methods)

@@ -14,6 +14,7 @@ from headrace.adapters.explaining import Stopwatch
 from headrace.adapters.http.errors import failure_at, headers_at, status_of
 from headrace.adapters.http.rendering import to_json, with_details
 from headrace.domain.errors import EngineError, InvalidRequest, ModelFailure
+from headrace.services.context import ANYBODY
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -69,7 +70,7 @@ class Call:
     """
 
     __slots__ = (
-        "answered", "closing", "cross_origin", "departed", "headers", "method", "packs", "path", "receive",
+        "answered", "caller", "closing", "cross_origin", "departed", "headers", "method", "packs", "path", "receive",
         "reply", "request_id", "scope", "send", "started", "stopwatch", "task", "uncounted", "usual", "watch", "wishes",
     )  # fmt: skip
 
@@ -91,6 +92,7 @@ class Call:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.request_id = ""
+        self.caller = ANYBODY
         self.cross_origin: bytes | None = None
         self.closing = False
         self.stopwatch = Stopwatch() if scope.get("query_string") and self.asks("explain") else None

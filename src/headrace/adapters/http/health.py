@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import headrace
@@ -22,6 +23,9 @@ class Scrape(Protocol):
         ...
 
 
+DatabaseHealth = Callable[[], Awaitable[Mapping[str, Any]]]
+"""How one database is doing, for ``GET /api/v1/databases/health``."""
+
 METRICS_MEDIA = b"text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -32,6 +36,8 @@ class HealthCalls:
         self, inference: Inference, deployments: Deployments, metrics: Scrape | None, workers: int = 1
     ) -> None:
         self.draining = False
+        self.databases_asked: Sequence[DatabaseHealth] = ()
+        """Each tells of one database; whoever puts the server together sets them."""
         self._inference = inference
         self._deployments = deployments
         self._metrics = metrics
@@ -80,9 +86,9 @@ class HealthCalls:
             "mistakes": len(self._deployments.mistakes),
         }
 
-    def databases(self) -> Sequence[dict[str, Any]]:
+    async def databases(self) -> Sequence[Mapping[str, Any]]:
         """The ``data`` of ``GET /api/v1/databases/health``."""
-        return []
+        return await asyncio.gather(*(ask() for ask in self.databases_asked))
 
     def _cached_apart(self) -> bool:
         """Whether each worker keeps its own answers."""

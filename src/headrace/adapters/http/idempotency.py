@@ -5,23 +5,19 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Awaitable, Callable
-from hashlib import blake2b
 from typing import Any, Final
 
 from headrace.adapters.http.body import read_body
 from headrace.adapters.http.call import JSON, Call, Message
 from headrace.adapters.http.departures import Departures
-from headrace.domain.errors import Conflict, InvalidRequest
+from headrace.adapters.keyed import LARGEST_KEPT, WAIT_S, digest, key_of, shown_by, spent
 from headrace.domain.ports import KeptAnswer
 from headrace.services.idempotency import Idempotency
 
 HEADER: Final = b"idempotency-key"
 REPLAYED: Final = (b"idempotent-replayed", b"true")
-LONGEST_KEY: Final = 255
-LARGEST_KEPT: Final = 8 * 1024 * 1024
-"""Bytes of an answer that is kept; a larger one is given once, and its key is spent."""
-WAIT_S: Final = 30.0
-"""How long a call without a deadline waits for an earlier one with its key."""
+
+Answer = Callable[[Call], Awaitable[Any]]
 
 _BOUNDARY: Final = re.compile(rb'boundary="?([^";,\s]+)')
 _OF_THIS_ANSWER: Final = (b"content-type", b"content-length", b"x-request-id", b"connection", b"vary")
@@ -36,12 +32,22 @@ class KeyedCalls:
         self._departures = departures
         self._max_body = max_body
 
-    async def answer(self, call: Call, found: Callable[[Call], Awaitable[Any]]) -> None:
-        """Answer *call* by *found*, or as it was answered before. Raises InvalidRequest for a key that is none."""
+    async def answer(self, call: Call, found: Answer) -> None:
+        """Answer *call* by *found*, or as it was answered before; it is given up when the client leaves.
+
+        Raises InvalidRequest for a key that is none.
+        """
+        await self._once(call, found, self._departures.join)
+
+    async def finish(self, call: Call, found: Answer) -> None:
+        """The same for what goes on without the client: models that are half loaded help nobody."""
+        await self._once(call, found, lambda _: None)
+
+    async def _once(self, call: Call, found: Answer, watch: Callable[[Call], None]) -> None:
         key = _key(call)
         deadline = call.deadline() or time.monotonic() + WAIT_S
         body = await _raw_body(call, self._max_body)
-        self._departures.join(call)
+        watch(call)
         recording = _Recording(call, body)
         answer, replayed = await self._idempotency.once(
             key, _fingerprint(call, body), deadline, lambda: recording.of(found)
@@ -50,10 +56,7 @@ class KeyedCalls:
             return
         if answer.body is None:
             if replayed:
-                raise Conflict(
-                    "a request with this Idempotency-Key was answered, and the answer was too large, or streamed, "
-                    "and could not be kept; take a new key to have it computed again"
-                )
+                raise spent()
             answer = recording.whole
         await _give(call, answer, replayed=replayed)
 
@@ -69,7 +72,7 @@ class _Recording:
         self._receive, self._send = call.receive, call.send
         self._begun: Message | None = None
 
-    async def of(self, found: Callable[[Call], Awaitable[Any]]) -> KeptAnswer:
+    async def of(self, found: Answer) -> KeptAnswer:
         """What *found* answers, without the body if that cannot be kept."""
         call = self._call
         packs = call.packs
@@ -130,15 +133,8 @@ async def _raw_body(call: Call, limit: int) -> bytes:
 
 
 def _key(call: Call) -> str:
-    """The digest of the key for this caller and path: what somebody else sends under the same key is another matter."""
-    given = call.headers[HEADER]
-    if not 0 < len(given) <= LONGEST_KEY or not given.isascii() or not given.decode("ascii").isprintable():
-        raise InvalidRequest(
-            f"Idempotency-Key wants 1 to {LONGEST_KEY} printable ASCII characters, not {len(given)} of "
-            f"{given[:40].decode('latin-1')!r}"
-        )
-    shown = call.headers.get(b"x-api-key") or call.headers.get(b"authorization", b"").rpartition(b" ")[2]
-    return _digest(shown, call.path.encode(), given)
+    shown = shown_by(call.headers.get(b"x-api-key"), call.headers.get(b"authorization"))
+    return key_of(call.headers[HEADER], shown, call.path.encode())
 
 
 def _fingerprint(call: Call, body: bytes) -> str:
@@ -147,12 +143,4 @@ def _fingerprint(call: Call, body: bytes) -> str:
     boundary = _BOUNDARY.search(media)
     if boundary is not None:
         media, body = media.replace(boundary[1], b""), body.replace(boundary[1], b"")
-    return _digest(call.scope["query_string"], media, body)
-
-
-def _digest(*parts: bytes) -> str:
-    digest = blake2b(digest_size=32)
-    for part in parts:
-        digest.update(len(part).to_bytes(8))
-        digest.update(part)
-    return digest.hexdigest()
+    return digest(call.scope["query_string"], media, body)

@@ -165,6 +165,7 @@ class NativeCalls:
             call.request_id,
             None if wishes.timeout_ms is None else call.deadline(),
             "http",
+            caller=call.caller,
             options=options,
             headers=wishes.texts,
             routing_key=wishes.routing_key,

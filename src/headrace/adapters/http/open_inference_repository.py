@@ -14,10 +14,10 @@ from headrace.adapters.http.native import NativeCalls
 from headrace.adapters.http.open_inference_bodies import require_readable
 from headrace.adapters.http.open_inference_requests import Parameters
 from headrace.adapters.open_inference import models
-from headrace.adapters.open_inference.statistics import Statistics, statistics_of
 from headrace.domain.errors import InvalidRequest
 from headrace.domain.registry import PipelineRef
 from headrace.domain.routing import Asked
+from headrace.services.statistics import Statistics, statistics_of
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -75,8 +75,8 @@ class RepositoryCalls:
             refs = [self._native.pipeline(Asked(name, version)).ref]
         else:
             refs = self._of(name)
-        measures = self._native.inference.measures
-        await call.answer_json({"model_stats": [told(ref, statistics_of(measures, ref)) for ref in refs]})
+        found = await statistics_of(self._native.inference.measures, refs)
+        await call.answer_json({"model_stats": [told(one) for one in found]})
 
     def _of(self, name: str) -> list[PipelineRef]:
         inference = self._native.inference
@@ -96,11 +96,11 @@ class RepositoryCalls:
         return decode(body, msgspec.json.Decoder(kind), kind.__struct_fields__) if body.strip() else kind()
 
 
-def told(ref: PipelineRef, found: Statistics) -> dict[str, Any]:
+def told(found: Statistics) -> dict[str, Any]:
     """The statistics of one version as the protocol writes them."""
     return {
-        "name": ref.name,
-        "version": ref.version,
+        "name": found.pipeline,
+        "version": found.version,
         "last_inference": found.last_inference_ms,
         "inference_count": found.inference_count,
         "execution_count": found.execution_count,

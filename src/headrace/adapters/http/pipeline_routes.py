@@ -19,6 +19,7 @@ from headrace.core.config import Entry, ListNode, MapNode, Node, Place, ScalarNo
 from headrace.core.decoding import Decoder
 from headrace.domain.errors import InvalidRequest
 from headrace.domain.spec import RouteSpec
+from headrace.services.context import ANYBODY
 from headrace.services.routes import Routes, RouteState
 
 _BODY: Final = msgspec.json.Decoder(dict[str, Any])
@@ -121,6 +122,7 @@ def _text(text: str) -> ScalarNode:
 
 
 def _who(call: Call) -> str:
-    """Who changes something, as far as is known: the address."""
+    """Who changes something, as far as is known: the address, and the name of the key."""
     client = call.scope.get("client")
-    return f"http {client[0]}" if client else "http"
+    where = f"http {client[0]}" if client else "http"
+    return where if call.caller is ANYBODY else f"{where} as {call.caller.name}"

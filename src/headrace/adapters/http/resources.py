@@ -67,5 +67,5 @@ def _add_health(app: FastAPI, health: HealthCalls) -> None:
 
     @app.get("/api/v1/databases/health", summary="Which databases answer", tags=["health"], responses=FAILURES)
     async def show_databases(request: Request) -> Response:
-        data: Any = health.databases()
+        data: Any = await health.databases()
         return reply(request, data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any, Final
 
 from headrace.adapters.disclosure import meaning_of
@@ -39,8 +40,11 @@ class Sockets:
     async def answer(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
         """Accept or refuse a connection, and carry it until it ends."""
         await receive()
+        # As for a call that computes: no web page but those that are allowed may open one in a visitor's browser.
+        admit = partial(self._doorkeeper.admit, "POST", scope["path"], _headers(scope))
         try:
-            name = self._admitted(scope)
+            admit()
+            name = self._found(scope)
         except Exception as error:
             meaning = meaning_of(error)
             if isinstance(meaning, Internal):
@@ -52,7 +56,7 @@ class Sockets:
             chosen = PROTOCOL if PROTOCOL in scope.get("subprotocols", ()) else None
             headers = [(b"x-request-id", request_id.encode("ascii"))]
             await send({"type": "websocket.accept", "subprotocol": chosen, "headers": headers})
-            await Connection(request_id, name, self._calls, self._replies, receive, send).run()
+            await Connection(request_id, name, self._calls, self._replies, receive, send, admit).run()
         except OSError:
             pass  # the client left before it was let in
         except Exception as error:
@@ -72,14 +76,8 @@ class Sockets:
             except TimeoutError:
                 return
 
-    def _admitted(self, scope: Scope) -> str:
+    def _found(self, scope: Scope) -> str:
         """The stream that is asked for. Raises EngineError."""
-        headers = dict(scope["headers"])
-        for offered in scope.get("subprotocols", ()):
-            if offered.startswith(BEARER):
-                headers.setdefault(b"authorization", b"Bearer " + offered.removeprefix(BEARER).encode("latin-1"))
-        # As for a call that computes: no web page but those that are allowed may open one in a visitor's browser.
-        self._doorkeeper.admit("POST", scope["path"], headers)
         match scope["path"].split("/")[1:]:
             case ["api", "v1", "streams", name, "ws"]:
                 self._calls.find(name)
@@ -90,6 +88,15 @@ class Sockets:
         if self._open >= CONNECTIONS:
             raise Overloaded(f"{CONNECTIONS} WebSockets are open already")
         return str(name)
+
+
+def _headers(scope: Scope) -> dict[bytes, bytes]:
+    """Those of *scope*, and the token of a browser among them."""
+    headers = dict(scope["headers"])
+    for offered in scope.get("subprotocols", ()):
+        if offered.startswith(BEARER):
+            headers.setdefault(b"authorization", b"Bearer " + offered.removeprefix(BEARER).encode("latin-1"))
+    return headers
 
 
 async def _refuse(scope: Scope, send: Send, error: EngineError, request_id: str) -> None:

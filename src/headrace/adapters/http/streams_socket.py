@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -28,15 +29,25 @@ _EVENT: Final = msgspec.json.Decoder(Event)
 
 
 class Connection:
-    """One accepted WebSocket. *who* tells its events from those of others."""
+    """One accepted WebSocket. *who* tells its events from those of others; *admit* raises once it may send no more."""
 
-    def __init__(self, who: str, name: str, calls: StreamCalls, replies: Replies, receive: Receive, send: Send) -> None:
+    def __init__(
+        self,
+        who: str,
+        name: str,
+        calls: StreamCalls,
+        replies: Replies,
+        receive: Receive,
+        send: Send,
+        admit: Callable[[], object],
+    ) -> None:
         self._who = who
         self._name = name
         self._calls = calls
         self._replies = replies
         self._receive = receive
         self._send = send
+        self._admit = admit
         self._numbers = 0
         self._waiting: dict[str, bytes] = {}  # the client's own id, as it wrote it, by the number of its event
         self._room = asyncio.Semaphore(UNANSWERED)
@@ -75,6 +86,7 @@ class Connection:
                 event = decode(frame, _EVENT, ())
                 stream = self._calls.find(self._name)
                 given = _id_of(event, stream)
+                self._admit()  # a key may have been revoked since the connection was opened
                 await self._publish(stream, event, given)
             except EngineError as error:
                 await self._say(to_json({"error": shown(error)}), given)

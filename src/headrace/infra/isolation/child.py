@@ -14,11 +14,13 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
 from typing import Any, cast
 
 from headrace.domain.errors import EngineError, InvalidConfig, ModelFailure
 from headrace.domain.model import GenerativeModel, ModelAdapter
 from headrace.domain.tensors import Column
+from headrace.infra.isolation.code import code_digest
 from headrace.infra.isolation.segments import Segment, pack, unpacked
 from headrace.infra.isolation.wire import (
     TO_PROCESS,
@@ -75,7 +77,7 @@ class _Serving:
         assert isinstance(start, Start)
         try:
             model = _loaded(start)
-            hello = _hello(model)
+            hello = _hello(model, start)
         except Exception as error:
             send(self._channel, _load_failure(error, start))
             return 1
@@ -171,13 +173,14 @@ def _loaded(start: Start) -> ModelAdapter:
     raise InvalidConfig(f"model {name!r}: isolation: found 'process' for a model that is awaited, wanted 'thread'")
 
 
-def _hello(model: ModelAdapter) -> Loaded:
+def _hello(model: ModelAdapter, start: Start) -> Loaded:
     return Loaded(
         dict(model.get_input_spec()),
         dict(model.get_output_spec()),
         dict(model.describe()),
         isinstance(model, GenerativeModel),
         str(model.device),
+        code_digest(Path(str(start.config["root"]))) if start.config.get("root") else "",
     )
 
 

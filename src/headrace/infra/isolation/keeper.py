@@ -16,6 +16,7 @@ from headrace.infra.isolation.process import Limits, ModelProcess
 from headrace.infra.isolation.wire import Loaded, Start
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
+ANOTHER: Final = "its artefact is not the one that was loaded any more; reload the model"
 HOPELESS_AFTER: Final = 3
 """So many processes in a row that could not load, and requests are refused instead of waiting for the next one."""
 END_S: Final = 2.0
@@ -34,16 +35,20 @@ class Events:
 
 
 class Keeper:
-    """Keeps one process of a model running until `close`. A process that cannot load is tried again, ever later."""
+    """Keeps one process of a model running until `close`. A process that cannot load is tried again, ever later.
 
-    def __init__(self, start: Start, limits: Limits, events: Events) -> None:
+    A process never answers from other bytes than the one before it: *unchanged* tells whether the artefact is still
+    what it was, and its columns and its code must be those that were loaded first.
+    """
+
+    def __init__(self, start: Start, limits: Limits, events: Events, unchanged: Callable[[], bool]) -> None:
         self.loaded: Loaded | None = None
         self.restarts: Counter[str] = Counter()
         self.last_cause: Cause | None = None
         self.resting_until: float | None = None
         """When the next process is started, if there is little hope for it (seconds of the monotonic clock)."""
         self.process: ModelProcess | None = None
-        self._start, self._limits, self._events = start, limits, events
+        self._start, self._limits, self._events, self._unchanged = start, limits, events, unchanged
         self._name = str(start.config.get("name") or "model")
         self._refusal: Exception | None = None
         self._settled = threading.Event()
@@ -102,6 +107,9 @@ class Keeper:
 
     def _run_one(self) -> tuple[Cause, bool]:
         """Start a process and stay with it to its end: why it ended, and whether it was ready before."""
+        if self.loaded is not None and not self._unchanged():
+            log.error("the process of a model is not started again", model=self._name, cause=ANOTHER)
+            return Cause("refused", ANOTHER), False
         try:
             with self._change:
                 process = self.process = ModelProcess(self._start, self._limits)
@@ -126,8 +134,8 @@ class Keeper:
         return cause, was_ready.is_set()
 
     def _is_ready(self, process: ModelProcess, loaded: Loaded) -> bool:
-        if self.loaded is not None and (loaded.inputs, loaded.outputs) != (self.loaded.inputs, self.loaded.outputs):
-            process.kill(Cause("refused", "its artefact has other columns than before; reload the model"))
+        if (why := self._why_another(loaded)) is not None:
+            process.kill(Cause("refused", why))
             return False
         if self.loaded is not None:
             log.info("the process of a model is ready again", model=self._name, pid=process.pid)
@@ -136,6 +144,15 @@ class Keeper:
         self._events.ready(process)
         self._settled.set()
         return True
+
+    def _why_another(self, loaded: Loaded) -> str | None:
+        """Why what a process has *loaded* is not what is served; the artefact may have changed while it loaded."""
+        known = self.loaded
+        if known is not None and (loaded.inputs, loaded.outputs) != (known.inputs, known.outputs):
+            return "its artefact has other columns than before; reload the model"
+        if known is not None and loaded.code != known.code:
+            return "its code is not the one that was loaded any more; reload the model"
+        return None if self._unchanged() else ANOTHER
 
     def _refused(self, error: Exception) -> None:
         self._refusal = error if isinstance(error, EngineError) else ModelFailure(str(error))

@@ -24,8 +24,13 @@ ATTEMPTS: Final = 2
 T = TypeVar("T")
 
 
-def load_isolated(type: str, model_path: str, config: Mapping[str, Any]) -> ModelAdapter:
+def load_isolated(
+    type: str, model_path: str, config: Mapping[str, Any], unchanged: Callable[[], bool] = lambda: True
+) -> ModelAdapter:
     """As `runtimes.load_model`, in as many processes as ``instances`` in *config* says (one for ``auto``).
+
+    *unchanged* tells whether the artefact is still the one that was meant: each process asks it, from its own thread,
+    before it answers for the first time, and one that takes the place of another is not started otherwise.
 
     Raises what loading raises, or ModelFailure when a process ends or takes too long before it has loaded.
     """
@@ -34,7 +39,7 @@ def load_isolated(type: str, model_path: str, config: Mapping[str, Any]) -> Mode
         encode(start)
     except (TypeError, ValueError) as error:
         raise InvalidConfig(f"model {config.get('name')!r}: options: {error}") from error
-    processes = _Processes(start, _limits(config), processes_of(config))
+    processes = _Processes(start, _limits(config), processes_of(config), unchanged)
     try:
         loaded = processes.wait()
     except BaseException:
@@ -61,14 +66,14 @@ def _limits(config: Mapping[str, Any]) -> Limits:
 class _Processes:
     """The processes of one model, and which of them are free."""
 
-    def __init__(self, start: Start, limits: Limits, count: int) -> None:
+    def __init__(self, start: Start, limits: Limits, count: int, unchanged: Callable[[], bool]) -> None:
         self.name = str(start.config.get("name") or "model")
         self._free: list[ModelProcess] = []
         self._changed = threading.Condition()
         self._closed = False
         self._held = 0
         events = Events(self._give, self._forget, self._wake)
-        self.keepers = [Keeper(start, limits, events) for _ in range(count)]
+        self.keepers = [Keeper(start, limits, events, unchanged) for _ in range(count)]
 
     def wait(self) -> Loaded:
         """Wait until all have loaded. Raises what the first of them raises that has not."""

@@ -20,7 +20,7 @@ from typing import Final
 from headrace.core.logging import logger
 from headrace.domain.errors import InvalidInput
 from headrace.domain.tensors import Column
-from headrace.infra.isolation.causes import Cause, cause_of, kernel_kills
+from headrace.infra.isolation.causes import Cause, KernelKills, cause_of
 from headrace.infra.isolation.segments import WHOLE, Lent, Segment, pack
 from headrace.infra.isolation.wire import (
     FROM_PROCESS,
@@ -75,6 +75,7 @@ class ModelProcess:
         self.cause: Cause | None = None
         self._verdict: Cause | None = None
         self._kill = threading.Lock()
+        self._kernel_kills = KernelKills()
         self._columns, self._answers = Segment(), Segment()
         self._lent = Lent(self._answers)
         self._channel, theirs = socket.socketpair()
@@ -151,7 +152,6 @@ class ModelProcess:
         os.set_blocking(output.fileno(), False)
         for fd in (pidfd, output.fileno(), self._channel.fileno()):
             poll.register(fd, select.POLLIN)
-        kills = kernel_kills()
         look_s = LIMITED_LOOK_S if self.limits.memory_mb else LOOK_S
         try:
             while True:
@@ -162,8 +162,8 @@ class ModelProcess:
                 if output.fileno() in ready and not self._lines.read(output.fileno()):
                     poll.unregister(output.fileno())
                 if pidfd in ready:
-                    return self._bury(kills)
-                kills = self._look(kills, quiet=not ready)
+                    return self._bury()
+                self._look()
         finally:
             os.close(pidfd)
 
@@ -183,7 +183,7 @@ class ModelProcess:
             wait_at_most(self._channel, self.limits.predict_s)
             on_loaded(heard)
 
-    def _look(self, kills: int, *, quiet: bool) -> int:
+    def _look(self) -> None:
         """End a process that takes too long to load, or too much memory."""
         if self._loads_until is not None and time.monotonic() >= self._loads_until:
             seconds = self.limits.load_s
@@ -193,12 +193,12 @@ class ModelProcess:
             self.kill(
                 Cause("out_of_memory", f"it took {found} MB of memory, more than {most} (process.memory_limit_mb)")
             )
-        return kernel_kills() if quiet else kills
+        self._kernel_kills.look()
 
-    def _bury(self, kills: int) -> Cause:
+    def _bury(self) -> Cause:
         returncode = self._popen.wait()
         with self._kill:
-            self.cause = self._verdict or cause_of(returncode, short_of_memory=kernel_kills() > kills)
+            self.cause = self._verdict or cause_of(returncode, short_of_memory=self._kernel_kills.lately())
             self.ended.set()
         output = self._popen.stdout
         if output is not None:

@@ -37,13 +37,14 @@ class Start(msgspec.Struct, array_like=True, tag=True):
 
 
 class Loaded(msgspec.Struct, array_like=True, tag=True):
-    """From the process: what was loaded."""
+    """From the process: what was loaded. *code* is a digest of the workspace's Python files that loading read."""
 
     inputs: dict[str, TensorSpec]
     outputs: dict[str, TensorSpec]
     facts: dict[str, Any]
     generates: bool
     device: str = "cpu"
+    code: str = ""
 
 
 class Failed(msgspec.Struct, array_like=True, tag=True):

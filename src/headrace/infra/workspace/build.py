@@ -104,6 +104,13 @@ class Builder:
             raise _at_model(model, "sha256", message, survey)
         return _Artefact(path, self._digests.with_neighbours(path))
 
+    def _is_still(self, artefact: _Artefact, model: ModelSpec, survey: Survey) -> bool:
+        """Whether *model* would be loaded from the same bytes now."""
+        try:
+            return self._artefact(model, survey) == artefact
+        except (EngineError, OSError):
+            return False
+
     def _use(self, step: StepSpec) -> StepUse:
         return step_use(step, self._steps.find(step.name))
 
@@ -113,7 +120,9 @@ class Builder:
         def load() -> Model:
             try:
                 where = model.path if artefact.path is None else str(artefact.path)
-                return (load_isolated if model.isolation == "process" else load_model)(model.type, where, config)
+                if model.isolation == "process":
+                    return load_isolated(model.type, where, config, lambda: self._is_still(artefact, model, survey))
+                return load_model(model.type, where, config)
             except InvalidConfig as error:
                 raise _at_model(model, _key_in(error.message), error.message, survey) from error
             except EngineError:
