@@ -6,13 +6,14 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from headrace.domain.batch import Batch
 from headrace.domain.errors import DeadlineExceeded, EngineError, NotReady, Overloaded
 from headrace.domain.pipeline import Pipeline
 from headrace.services.alarm import Alarm
-from headrace.services.batch_run import RunBatch, in_place, run_batch, run_here
+from headrace.services.batch_run import RunBatch, in_place, run_batch
 from headrace.services.bulk_turns import BulkTurns
 from headrace.services.company import Company
 from headrace.services.context import Inputs, RequestContext, Result, Timing
@@ -165,7 +166,7 @@ class Batcher:
         running = Running([entry], self.pipeline, self._executor.map, None)
         done: Batch | None = None
         try:
-            done = run_here(self.pipeline, running.batch, running.context)
+            done = running.through(self.pipeline)
             running.timing.run_s = time.monotonic() - running.timing.started
             running.hand_out(done, self.pipeline, self._measures)
         except Exception as error:
@@ -308,9 +309,7 @@ class Batcher:
 
     def _in_thread(self, running: Running) -> Batch:
         try:
-            if running.spans is not None:
-                return running.spans.within(running.context, run_here, self.pipeline, running.batch, running.context)
-            return run_here(self.pipeline, running.batch, running.context)
+            return running.through(self.pipeline)
         finally:
             self._over.append(running)
 
@@ -361,6 +360,8 @@ class Batcher:
             if running.spans is not None:
                 running.spans.end(timing)
             self._running.remove(running)
+            with suppress(ValueError):
+                self._over.remove(running)
             self._settle()
 
     def _learn(self, done: Batch | None, timing: Timing, waited_s: float) -> None:

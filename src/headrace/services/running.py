@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from headrace.domain.batch import Batch
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.step import Context, Map
+from headrace.services.batch_run import run_here
 from headrace.services.context import Timing
 from headrace.services.entries import Entry, deliver, merged
 from headrace.services.measures import Measures
@@ -27,6 +28,12 @@ class Running:
         self.batch = merged(entries)
         self.gave_way = False
         self.spans = None if witness is None else witness.batch(entries, pipeline)
+
+    def through(self, pipeline: Pipeline) -> Batch:
+        """Take the batch through a *pipeline* that is synchronous, here and now."""
+        if self.spans is None:
+            return run_here(pipeline, self.batch, self.context)
+        return self.spans.within(self.context, run_here, pipeline, self.batch, self.context)
 
     def hand_out(self, done: Batch, pipeline: Pipeline, measures: Measures) -> None:
         """Give each request its rows of *done*, and tell what they cost."""

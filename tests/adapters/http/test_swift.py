@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from headrace.adapters.http.settings import ApiSettings
+
 BODY = b'{"pipeline": "double", "inputs": {"x": [1, 2]}}'
 BAD = b'{"pipeline": "double", "inputs": {"x": ["one", 2]}}'
 
@@ -162,3 +164,28 @@ async def test_mistakes_under_a_known_head_are_told_as_under_a_new_one(run_serve
     errors = [body["error"] for status, body in found if status != 200]
     assert [error["code"] for error in errors] == ["invalid_input", "invalid_request"] * 2
     assert all(error["request_id"] for error in errors)
+
+
+async def test_a_page_may_read_the_answer_under_a_known_head(run_server: Any) -> None:
+    async with run_server(ApiSettings(port=0, cors_origins=("https://pages.example",))) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        heads = []
+        for _ in range(3):
+            writer.write(request(BODY, b"origin: https://pages.example"))
+            heads.append(await reader.readuntil(b"\r\n\r\n"))
+            await reader.readexactly(int(heads[-1].lower().split(b"content-length: ")[1].split(b"\r\n")[0]))
+        writer.close()
+
+    assert all(b"access-control-allow-origin: https://pages.example" in head.lower() for head in heads)
+
+
+async def test_a_client_that_leaves_with_a_mistake_troubles_nobody(run_server: Any, caplog: Any) -> None:
+    async with run_server() as server:
+        for _ in range(20):
+            _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(request(BAD))
+            writer.transport.abort()
+        answer = await server.exchange(request(BODY, b"connection: close"))
+
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []

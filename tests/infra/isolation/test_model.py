@@ -11,6 +11,7 @@ import psutil
 import pytest
 from tests.infra.isolation.models import CODE, SPECS, eventually, isolated, state
 
+from headrace.core.telemetry import TraceContext, current
 from headrace.domain.batch import Batch
 from headrace.domain.errors import (
     EngineError,
@@ -398,3 +399,19 @@ def test_an_error_amid_chunks_is_the_models_own() -> None:
         assert state(model)["restarts"] == 0
     finally:
         model.close()
+
+
+def test_calls_of_a_model_to_others_carry_the_trace_of_its_batch(tmp_path: Path) -> None:
+    code = (
+        "from headrace.core.telemetry import outgoing\n\n\n"
+        "def whose(x):\n"
+        "    trace = outgoing().get('traceparent', '00-0-0-00').split('-')[1]\n"
+        "    return {'y': x * 0 + int(trace, 16) % 1000}\n"
+    )
+    with isolated(tmp_path, "whose", code) as model:
+        token = current.set(TraceContext(7000 + 123, 5, ""))
+        traced = model.predict(rows(1))["y"]
+        current.reset(token)
+        other = model.predict(rows(1))["y"]
+
+    assert [float(np.asarray(y).ravel()[0]) for y in (traced, other)] == [123.0, 0.0]

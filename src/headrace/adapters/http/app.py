@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from itertools import count
 from typing import Any
 
@@ -171,7 +172,7 @@ class HttpDoor:
         """What `__call__` does for a request that need not wait; False, and nothing was done, for any other."""
         head = quick.head
         found = self._routes.find(head.path)
-        if found is None or found.start is None or head.length > self._max_body:
+        if found is None or found.start is None or head.length > self._max_body or b"origin" in head.headers:
             return False
         call = quick.call = Call(head.scope, _nothing, _nothing, head.headers, head.wishes)
         call.request_id = head.given_id or f"{self._prefix}-{next(self._numbers)}"
@@ -208,7 +209,7 @@ class HttpDoor:
         self.in_flight -= 1
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+        task = asyncio.get_running_loop().create_task(_unless_gone(work))
         self._answering.add(task)
         task.add_done_callback(self._answering.discard)
 
@@ -284,6 +285,11 @@ class HttpDoor:
         return build(
             self._inference, self._deployments, self._health, self._stream_calls, about, self._max_body, routes
         )
+
+
+async def _unless_gone(work: Coroutine[Any, Any, None]) -> None:
+    with suppress(ClientLeft):
+        await work
 
 
 async def _nothing(*_: Any) -> Any:

@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from headrace.core.telemetry import TraceContext, current, parsed
 from headrace.domain.errors import EngineError, InvalidConfig, ModelFailure
 from headrace.domain.model import GenerativeModel, ModelAdapter
 from headrace.domain.tensors import Column
@@ -94,6 +95,7 @@ class _Serving:
         return cast(ToProcess, receive(self._channel, TO_PROCESS))
 
     def _answer(self, model: ModelAdapter, call: Call) -> None:
+        current.set(_place(call.trace))
         try:
             self._columns.follow(call.memory)
             given = unpacked(call.columns, self._columns)
@@ -189,6 +191,12 @@ def _load_failure(error: Exception, start: Start) -> Failed:
         return failed(error, "")
     said = f"model {start.config.get('name')!r} cannot be loaded: {type(error).__name__}: {str(error)[:500]}"
     return Failed(ModelFailure.code, said)
+
+
+def _place(trace: Mapping[str, str] | None) -> TraceContext | None:
+    """Where calls of the model to other services belong."""
+    found = parsed(trace["traceparent"], trace.get("tracestate")) if trace else None
+    return found[0] if found else None
 
 
 if __name__ == "__main__":

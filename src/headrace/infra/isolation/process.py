@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from headrace.core.logging import logger
+from headrace.core.telemetry import outgoing
 from headrace.domain.errors import InvalidInput
 from headrace.domain.tensors import Column
 from headrace.infra.isolation.causes import Cause, KernelKills, cause_of
@@ -125,7 +126,7 @@ class ModelProcess:
     def _ask(self, inputs: Mapping[str, Column], deadline: float | None, *, generate: bool) -> None:
         try:
             columns, _, _ = pack(inputs, self._columns, WHOLE)
-            call = Call(columns, self._columns.size, self._lent.room(), deadline, generate)
+            call = Call(columns, self._columns.size, self._lent.room(), deadline, generate, outgoing() or None)
             send(self._channel, call)
         except Broken as error:
             raise Unreached(str(error)) from error

@@ -83,6 +83,8 @@ class Call(msgspec.Struct, array_like=True, tag=True):
     room: Room
     deadline: float | None = None
     generate: bool = False
+    trace: dict[str, str] | None = None
+    """The headers that tell another service which trace it belongs to, if it is traced."""
 
 
 class Next(msgspec.Struct, array_like=True, tag=True):
