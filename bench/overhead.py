@@ -1,11 +1,11 @@
 """What do numbers and traces cost? ``python -m bench.overhead``: tiny at 64 connections, with them and without.
 
-Four servers run side by side and are put under load in turn, for a second or two each: two whose numbers are
-replaced by nothing, one as it comes, and one that also samples 1 % of its requests and sends their spans to a
-collector in this process. Each round gives a pair of figures a question. What is told is the median over all rounds
-of the pairs' ratios, of answers a second and of processor time an answer, and between which two ratios that median
-lies with 95 % confidence. The two servers that are alike are a pair too: what they seem to cost each other is what
-this machine cannot tell from nothing just now.
+One server is put under load again and again for a second or two: without its numbers, with them, and with them and
+the spans of 1 % of its requests, which go to a collector in this process. It is switched while it runs, for two
+servers that are alike differ by some percent as long as they live. Each round gives a pair of figures a question. What
+is told is the median over all rounds of the pairs' ratios, of answers a second and of processor time an answer, and
+between which two ratios that median lies with 95 % confidence. A state and the same again are a pair too: what they
+seem to cost each other is what this machine cannot tell from nothing just now.
 
 Processor time hardly depends on what else the machine does: it decides.
 """
@@ -17,8 +17,10 @@ import contextlib
 import itertools
 import math
 import shutil
+import signal
 import statistics
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +33,7 @@ from bench.cells import Cell
 from bench.load import missing_tools
 from bench.running import Running, free_port, running
 from bench.servers import LAID_OUT, SERVERS, lay_out
+from bench.switching import STATES, SWITCH
 from bench.venvs import ROOT
 from bench.work import work
 
@@ -81,9 +84,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def verdict(nothing: Change, both: Change) -> int:
-    """0 if numbers and traces cost less than the goal, 1 if more, 2 if servers that are alike differ by as much."""
+    """0 if numbers and traces cost less than the goal, 1 if more, 2 if a state and the same again differ by as much."""
     if nothing.least < -GOAL or nothing.most > GOAL:
-        print(f"servers that are alike differ by {nothing}: this machine is too busy to tell", file=sys.stderr)
+        print(f"a state and the same again differ by {nothing}: this machine is too busy to tell", file=sys.stderr)
         return 2
     if both.least < GOAL < both.most:
         print(f"the goal of {GOAL:.0%} lies within the spread: more --rounds would tell")
@@ -138,23 +141,18 @@ def _line(what: str, without: Sequence[Figures], with_it: Sequence[Figures]) -> 
 
 def _measured(rounds: int, seconds: int, collector: int) -> Mapping[str, list[Figures]]:
     asking = Asking(SERVERS["headrace"], work("tiny"))
-    plain = lay_out(asking.work)
-    traced = _traced(plain, f"http://127.0.0.1:{collector}")
-    variants = {
-        "unmeasured": ("bench.unmeasured", plain),
-        "unmeasured again": ("bench.unmeasured", plain),
-        "metrics": ("headrace", plain),
-        "traces": ("headrace", traced),
-    }
-    found: dict[str, list[Figures]] = {name: [] for name in variants}
-    with contextlib.ExitStack() as stack:
-        servers = {name: stack.enter_context(_server(asking, name, *how)) for name, how in variants.items()}
-        for server in servers.values():
+    traced = _traced(lay_out(asking.work), f"http://127.0.0.1:{collector}")
+    found: dict[str, list[Figures]] = {name: [] for name in STATES}
+    with tempfile.TemporaryDirectory() as folder:
+        switch = Path(folder) / "state"
+        with _server(asking, traced, switch) as server:
             asking.load(server.port, CELL, rate=0.0, seconds=1)
-        orders = list(itertools.permutations(variants))
-        for turn in range(rounds):
-            for name in orders[turn * 7 % len(orders)]:  # none always comes first, or follows the same one
-                found[name].append(_figures(asking, servers[name], seconds))
+            orders = list(itertools.permutations(STATES))
+            for turn in range(rounds):
+                for name in orders[turn * 7 % len(orders)]:  # none always comes first, or follows the same one
+                    switch.write_text(name)
+                    server.process.send_signal(signal.SIGUSR1)
+                    found[name].append(_figures(asking, server, seconds))
     return found
 
 
@@ -166,13 +164,13 @@ def _figures(asking: Asking, server: Running, seconds: int) -> Figures:
 
 
 @contextlib.contextmanager
-def _server(asking: Asking, name: str, module: str, workspace: Path) -> Iterator[Running]:
+def _server(asking: Asking, workspace: Path, switch: Path) -> Iterator[Running]:
     port = free_port()
     main_file = str(workspace / "config" / "main.yaml")
-    command = [sys.executable, "-m", module, "serve", "--config", main_file, "--port", str(port), "--grpc-port", "0"]
-    with running(
-        command, {"PYTHONPATH": str(ROOT)}, port, asking.question(), log=LOGS / f"overhead-{name.replace(' ', '-')}.log"
-    ) as one:
+    started = [sys.executable, "-m", "bench.switching", "serve", "--config", main_file]
+    command = [*started, "--port", str(port), "--grpc-port", "0"]
+    environment = {"PYTHONPATH": str(ROOT), SWITCH: str(switch)}
+    with running(command, environment, port, asking.question(), log=LOGS / "overhead.log") as one:
         yield one
 
 
