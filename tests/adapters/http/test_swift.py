@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import struct
 from typing import Any
 
 import pytest
@@ -189,3 +190,21 @@ async def test_a_client_that_leaves_with_a_mistake_troubles_nobody(run_server: A
 
     assert answer.startswith(b"HTTP/1.1 200")
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+async def test_tensors_behind_the_json_are_read_under_a_known_head(run_server: Any) -> None:
+    json_part = (
+        b'{"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "parameters": {"binary_data_size": 8}}]}'
+    )
+    told = b"inference-header-content-length: %d" % len(json_part)
+
+    async with run_server() as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        found = []
+        for n in range(4):
+            body = json_part + struct.pack("<2f", n, 0)
+            writer.write(request(body, told, path=b"/v2/models/double/infer"))
+            found.append(await answer_of(reader))
+        writer.close()
+
+    assert [(status, body["outputs"][0]["data"]) for status, body in found] == [(200, [2 * n, 0]) for n in range(4)]

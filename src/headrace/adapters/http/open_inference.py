@@ -10,8 +10,8 @@ from headrace.adapters.http.body import read_body
 from headrace.adapters.http.call import JSON, Answered, Call
 from headrace.adapters.http.health import HealthCalls
 from headrace.adapters.http.native import NativeCalls
-from headrace.adapters.http.open_inference_answers import HEAD, reply, written
-from headrace.adapters.http.open_inference_bodies import head_length, read_tensors, require_readable
+from headrace.adapters.http.open_inference_answers import reply, written
+from headrace.adapters.http.open_inference_bodies import WORTH_PLACING, head_length, read_tensors, require_readable
 from headrace.adapters.http.open_inference_generate import GenerateCalls
 from headrace.adapters.http.open_inference_repeats import Before, Repeat, Repeats
 from headrace.adapters.http.open_inference_repository import RepositoryCalls
@@ -73,16 +73,22 @@ class OpenInferenceCalls:
             self._repeats.remember(pipeline, before, repeat, result, answer)
 
     def start(self, call: Call, body: bytes, finish: Finish, name: str, version: str | None) -> Starting:
-        """`infer` without waiting: of a *body* that is JSON, if no stopwatch runs and no answer must be waited for."""
-        if HEAD in call.headers or not call.wishes.says_json or call.stopwatch is not None:
-            return None
+        """`infer` without waiting: if no stopwatch runs, no answer must be waited for, no tensor is worth placing."""
         call.uncounted = True
+        head = head_length(call)
+        if call.stopwatch is not None or (head is None and not call.wishes.says_json) or not _small(body, head):
+            return None
+        require_readable(call)
         request = self._native.request(call)
         asked = Asked(name, version, request.headers, request.routing_key)
         pipeline = self._native.pipeline(asked)
         if pipeline.spec.cache is not None:
-            return self._start_again(call, pipeline, asked, request, (name, version, body), finish)
-        question = read_json(body)
+            return (
+                None
+                if head is not None
+                else self._start_again(call, pipeline, asked, request, (name, version, body), finish)
+            )
+        question = _question(body, head, pipeline)
         inputs, wanted = _understood(question, pipeline, name, version, request)
         call.uncounted = False
 
@@ -165,6 +171,11 @@ def _understood(
     if given.parameters and not given.parameters.keys() <= _FORM:
         take_parameters(request, given.parameters)
     return to_inputs(question, pipeline), wanted_outputs(question, pipeline)
+
+
+def _small(body: bytes, head: int | None) -> bool:
+    """Whether tensors behind the JSON may lie where they came to lie."""
+    return head is None or len(body) < WORTH_PLACING
 
 
 def _question(body: bytes | memoryview, head: int | None, pipeline: Pipeline) -> Question:
