@@ -519,3 +519,21 @@ async def test_the_next_batch_starts_while_the_loop_is_still_reading(engine: Eng
 
     assert model.calls == [1, 1]
     assert [answer(result) for result in await asyncio.gather(first, second, third)] == [[0], [2], [4]]
+
+
+async def test_a_request_need_not_wait_for_a_slice_of_bulk_work_that_leaves_an_instance_free() -> None:
+    engine = Engine(places=2)
+    await engine.add(pipeline(Held(concurrent=True), placement="thread"))
+    batcher = batcher_of(engine)
+    for rows in (1, 8, 32):  # so cheap that one batch of requests at a time is enough
+        batcher.placement.observe(rows, 4e-4 + rows * 1e-5)
+    assert batcher.together == 1
+
+    await batcher.enter()
+    try:
+        result = await asyncio.wait_for(engine.infer(DOUBLE, x(1), request()), 5)
+    finally:
+        batcher.leave()
+        await engine.close()
+
+    assert answer(result) == [2]

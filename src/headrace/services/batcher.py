@@ -85,7 +85,6 @@ class Batcher:
         self._closed = False
         self._idle = asyncio.Event()
         self._idle.set()
-        self._came = False
         self._learns = pipeline.instances == "auto" and not pipeline.processes
         self._over: deque[Running] = deque()
         self._company = Company()
@@ -219,8 +218,9 @@ class Batcher:
         return [*self._pending, *(entry for running in self._running for entry in running.entries)]
 
     def _free(self) -> bool:
-        """Whether one more batch of requests may run."""
-        return self._executing + self._bulk.running + self._asking < self.together
+        """Whether one more batch of requests may run; bulk work leaves the places free that it does not take."""
+        taken = self._executing + self._asking
+        return taken < self.together and taken + self._bulk.running < self._instances
 
     def _free_for_bulk(self) -> bool:
         """Whether a slice of bulk work may run, which takes nothing of the loop's time."""

@@ -117,7 +117,7 @@ class Protocol(HttpToolsProtocol):
                 head = _HEADS.find(data[:end])
                 if head is not None and len(data) - end == head.length:
                     self._unset_keepalive_if_required()
-                    self._start(head, data[end:])
+                    self._start(self._cycle(head), head, data[end:])
                     return
             self._whole = data
         super().data_received(data)
@@ -161,11 +161,12 @@ class Protocol(HttpToolsProtocol):
             super().on_headers_complete()
             return
         self._hot = Head(self.url, self.headers, int(self._declared or 0), keep_alive=self.parser.should_keep_alive())
-        self.cycle = self._quick(self._hot) or self._swift(self._hot)
+        self.cycle = self._cycle(self._hot)
 
-    def _quick(self, head: Head) -> Any:
+    def _cycle(self, head: Head) -> Any:
+        """What answers a hot call, in the shortest way that there may be."""
         if self._door is None:
-            return None
+            return self._swift(head)
         return Quick(head, self._door, self.transport, self.server_state.default_headers, self._answered)
 
     def _swift(self, head: Head) -> Any:
@@ -174,15 +175,14 @@ class Protocol(HttpToolsProtocol):
             self.scope, self.transport, self.server_state.default_headers, self._answered, keep_alive=head.keep_alive
         )
 
-    def _start(self, head: Head, body: bytes) -> None:
-        """A hot call is here as a whole: answer it in the shortest way that will do."""
-        cycle = self._quick(head)
-        if cycle is not None:
-            cycle.body, self.cycle = body, cycle
+    def _start(self, cycle: Any, head: Head, body: bytes) -> None:
+        """A hot call is here as a whole: let *cycle* answer it, or the next way if that one will not do."""
+        cycle.body, self.cycle = body, cycle
+        if isinstance(cycle, Quick):
             if cycle.start():
                 return
-        cycle = self._swift(head)
-        cycle.body, self.cycle = body, cycle
+            cycle = self._swift(head)
+            cycle.body, self.cycle = body, cycle
         cycle.start(self.app)
 
     def _is_swift(self) -> bool:
@@ -216,7 +216,7 @@ class Protocol(HttpToolsProtocol):
         whole, length = self._whole, len(body)
         if whole is not None and length == head.length and whole.find(b"\r\n\r\n") + 4 + length == len(whole):
             _HEADS.remember(whole[: len(whole) - length], head)
-        self._start(head, body)
+        self._start(cycle, head, body)
 
     def _answered(self) -> None:
         """A request was answered on the shorter way. The connection ends when nothing more comes for a while.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any, Final, Self
@@ -28,7 +29,7 @@ def _written(headers: HeaderPairs) -> bytes:
     return _Written.text
 
 
-class Cycle:
+class Cycle(ABC):
     """A request whose answer is written at once. To uvicorn's protocol it looks like one of its own cycles."""
 
     __slots__ = (
@@ -53,13 +54,13 @@ class Cycle:
         """What uvicorn sets when there is something to receive."""
         return self
 
+    @abstractmethod
     def set(self) -> None:
         """Something has come: the rest of the body, or the end of the connection."""
-        raise NotImplementedError
 
+    @abstractmethod
     def cancel(self, *_: object) -> bool:
         """Stop what is under way, as `asyncio.Task.cancel` does."""
-        raise NotImplementedError
 
     def reply(self, status: int, headers: HeaderPairs, body: bytes) -> None:
         """Send the whole answer."""

@@ -83,11 +83,9 @@ class OpenInferenceCalls:
         asked = Asked(name, version, request.headers, request.routing_key)
         pipeline = self._native.pipeline(asked)
         if pipeline.spec.cache is not None:
-            return (
-                None
-                if head is not None
-                else self._start_again(call, pipeline, asked, request, (name, version, body), finish)
-            )
+            if head is not None:
+                return None
+            return self._start_again(call, pipeline, asked, request, (name, version, body), finish)
         question = _question(body, head, pipeline)
         inputs, wanted = _understood(question, pipeline, name, version, request)
         call.uncounted = False
