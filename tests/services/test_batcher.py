@@ -511,7 +511,7 @@ async def test_the_next_batch_starts_while_the_loop_is_still_reading(engine: Eng
 
     model.release()  # from here to the end the loop does not turn
     until = time.monotonic() + 5
-    while not batcher._over and time.monotonic() < until:
+    while not batcher._relay.over and time.monotonic() < until:
         time.sleep(0.001)
     third: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
     batcher.queue(x(2), request(), third)

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
 
 from headrace.domain.batch import Batch
 from headrace.domain.errors import DeadlineExceeded, EngineError, NotReady, Overloaded
 from headrace.domain.pipeline import Pipeline
 from headrace.services.alarm import Alarm
-from headrace.services.batch_run import RunBatch, in_place, run_batch
+from headrace.services.batch_run import RunBatch, run_batch
 from headrace.services.bulk_turns import BulkTurns
 from headrace.services.company import Company
 from headrace.services.context import Inputs, RequestContext, Result, Timing
@@ -24,6 +23,7 @@ from headrace.services.inputs import converted_early, wide_inputs
 from headrace.services.measures import Measures
 from headrace.services.picking import Picking
 from headrace.services.placement import Placement
+from headrace.services.relay import Relay
 from headrace.services.running import Running
 from headrace.services.sharing import NOTHING, needs_key, sharing_key
 from headrace.services.witness import Witness
@@ -60,22 +60,19 @@ class Batcher:
         self.expired = 0
         self.departed = 0
         self._timeout_s = pipeline.spec.timeout_s
-        self._max_queue = batching.max_queue
+        self._max_queue = self._room = batching.max_queue
         self._linger_s = batching.max_wait_ms / 1e3
         self._instances = instances
         self._gate = gate
         self._executor = executor
         self._measures = measures
         self._witness = witness if witness is not None and witness.traces else None
-        self._run_batch = run
-        self._at_once = pipeline.synchronous and self._linger_s <= 0 and run is run_batch
         self._on_busy, self._on_idle = on_busy, on_idle
         self._pending: deque[Entry] = deque()
         self._rows = 0
         self._running: list[Running] = []
         self._executing = 0
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
         self._awake = self._came = False
         self._linger = Alarm(lambda _: self._wake())
         self._deadlines = Alarm(self._expire_late)
@@ -86,7 +83,8 @@ class Batcher:
         self._idle = asyncio.Event()
         self._idle.set()
         self._learns = pipeline.instances == "auto" and not pipeline.processes
-        self._over: deque[Running] = deque()
+        self._relay = Relay(pipeline, executor, gate, run, self._ended)
+        self._at_once = self._relay.in_threads and self._linger_s <= 0
         self._company = Company()
         self._keyed = needs_key(pipeline)
         self._wide = wide_inputs(pipeline)
@@ -116,10 +114,10 @@ class Batcher:
         """Queue a request whose end *answer* is told, which may be at once. Raises what `submit` raises."""
         if self._closed:
             raise NotReady(f"pipeline {self.pipeline.ref} is being unloaded")
-        if len(self._pending) >= self._max_queue and not self._forget_answered():
+        if len(self._pending) >= self._room and not self._has_room():
             raise Overloaded(f"{self._max_queue} requests wait for {self.pipeline.ref} already")
-        if self._over:  # the loop may be about to read many requests before it is told of the end of a batch
-            self._give_way(self._over.popleft())
+        if over := self._relay.over:  # the loop may read many requests before it is told of the end of a batch
+            self._give_way(over.popleft())
         if self._wide:
             inputs = converted_early(inputs, self._wide)
         now = time.monotonic()
@@ -162,9 +160,10 @@ class Batcher:
     def _run_alone(self, entry: Entry, loop: asyncio.AbstractEventLoop) -> None:
         """Run the one request that there is, here and now, and note what was learned once its answer has left."""
         self._company.present = True
-        running = Running([entry], self.pipeline, self._executor.map, None)
+        running = Running([entry], self._executor.map, None)
         done: Batch | None = None
         try:
+            running.begin(running.entries, self.pipeline)
             done = running.through(self.pipeline)
             running.timing.run_s = time.monotonic() - running.timing.started
             running.hand_out(done, self.pipeline, self._measures)
@@ -177,13 +176,13 @@ class Batcher:
         self._company.present = False
         self._learn(done, timing, 0.0)
 
-    def _forget_answered(self) -> bool:
-        """Take those out of the queue whose caller has left or was told that the time is over; False for none."""
-        waiting = deque(entry for entry in self._pending if not entry.future.done())
-        forgotten = len(self._pending) - len(waiting)
-        self._pending = waiting
-        self._rows = sum(entry.inputs.rows for entry in waiting)
-        return forgotten > 0
+    def _has_room(self) -> bool:
+        """Whether another request may wait, once those are out of the queue who need no answer any more."""
+        self._unstage()
+        self._pending = deque(entry for entry in self._pending if not entry.future.done())
+        self._rows = sum(entry.inputs.rows for entry in self._pending)
+        self._awaken()
+        return len(self._pending) < self._max_queue
 
     async def enter(self) -> None:
         """Wait until a slice of bulk work may run; requests go first, at the gate and at the model."""
@@ -240,6 +239,7 @@ class Batcher:
     def _wake(self) -> None:
         """Start as many batches as may run now."""
         self._awake = False
+        self._unstage()
         while self._pending and self._free():
             if not self._ripe():
                 return
@@ -251,6 +251,8 @@ class Batcher:
                 return
             self._asking += 1
             self._gate.ask("real_time", self._granted)
+        if self._pending and self._executing and self._at_once and not self._asking:
+            self._stage()
         self._settle()
 
     def _gathering(self) -> bool:
@@ -275,19 +277,13 @@ class Batcher:
     def _run_inline(self, entries: Sequence[Entry]) -> None:
         if not entries:
             return
-        running = self._begun(entries)
-        # A synchronous pipeline whose call runs in place never suspends: one step of the coroutine is all of it.
-        try:
-            self._run(running, in_place, None).send(None)
-        except StopIteration:
-            return
-        raise AssertionError("an inline batch must not wait")
+        running = self._picked(entries)
+        running.gave_way = True  # it holds no place
+        self._relay.here(running)
 
-    def _begun(self, entries: Sequence[Entry]) -> Running:
-        running = Running(entries, self.pipeline, self._executor.map, self._witness)
-        self._company.batch(len(entries))
+    def _picked(self, entries: Sequence[Entry]) -> Running:
+        running = Running(entries, self._executor.map, self._witness)
         self._running.append(running)
-        self._executing += 1
         return running
 
     def _granted(self) -> None:
@@ -298,20 +294,22 @@ class Batcher:
             self._gate.leave()
             self._settle()
             return
-        running = self._begun(entries)
-        work = None
-        if self.pipeline.synchronous and self._run_batch is run_batch:
-            # A task would begin when the loop has read what is there to read, and the thread be idle until then.
-            work = self._executor.call(self._in_thread, running)
-        task = asyncio.get_running_loop().create_task(self._run(running, self._executor.call, work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._executing += 1
+        self._relay.start(self._picked(entries))
 
-    def _in_thread(self, running: Running) -> Batch:
-        try:
-            return running.through(self.pipeline)
-        finally:
-            self._over.append(running)
+    def _stage(self) -> None:
+        """Let the thread that ends next go on with what waits, if that is worth a batch already."""
+        if self._rows >= min(self.placement.enough_rows, self.picking.largest()) and (entries := self._pick()):
+            self._relay.stage(self._picked(entries))
+            self._room = self._max_queue - len(entries)
+
+    def _unstage(self) -> None:
+        """What was staged and has not begun waits again, in its old place: there may be more to go with it."""
+        self._room = self._max_queue
+        if (running := self._relay.take_back()) is not None:
+            self._running.remove(running)
+            self._pending.extendleft(reversed(running.entries))
+            self._rows += sum(entry.inputs.rows for entry in running.entries)
 
     def _give_way(self, running: Running) -> None:
         """The work of a batch is done: the next one starts before its answers are handed out, which takes a while."""
@@ -320,6 +318,7 @@ class Batcher:
         running.gave_way = True
         self._executing -= 1
         self._gate.leave()
+        self._unstage()
         if self._pending:
             self._wake()
         self._vacated()
@@ -333,35 +332,30 @@ class Batcher:
             self._expire(entry)
         return picked.entries
 
-    async def _run(self, running: Running, call: Callable[..., Any], work: Awaitable[Batch] | None) -> None:
-        """Wait for *work*, or for what *call* makes of it, and hand it out."""
-        entries, timing, context = running.entries, running.timing, running.context
+    def _ended(self, running: Running, done: Batch | BaseException | None) -> None:
+        """A batch has come to *done*: hand it out, and learn from it. The loop outlives any batch."""
+        with suppress(ValueError):
+            self._relay.over.remove(running)
+        relayed = running.gave_way
+        self._give_way(running)
         try:
-            try:
-                # Converting and running happen in one trip: while a thread works on it, the loop reads the next batch.
-                if work is None:
-                    around = call if running.spans is None else running.spans.around(call, context)
-                    work = self._run_batch(self.pipeline, running.batch, context, around)
-                done = await work
+            if isinstance(done, BaseException):
+                fail(running.entries, done)
+            elif done is not None:
+                timing = running.timing
                 timing.run_s = time.monotonic() - timing.started
-            finally:
-                if call is in_place:
-                    self._executing -= 1  # it held no place
-                else:
-                    self._give_way(running)
-            running.hand_out(done, self.pipeline, self._measures)
-            self._learn(done, timing, timing.started - entries[0].queued_at)
-        except Exception as error:  # the loop outlives any batch
-            fail(entries, error)
-        except BaseException as error:  # the task is being cancelled, or a remote model leaked its own cancellation
-            fail(entries, error)
-            raise
+                running.hand_out(done, self.pipeline, self._measures)
+                self._learn(done, timing, timing.started - running.members[0].queued_at)
+        except Exception as error:
+            fail(running.entries, error)
         finally:
+            self.departed += running.departed()
             if running.spans is not None:
-                running.spans.end(timing)
+                running.spans.end(running.timing)
+            self._company.batch(len(running.members))
             self._running.remove(running)
-            with suppress(ValueError):
-                self._over.remove(running)
+            if relayed and self._pending:
+                self._awaken()
             self._settle()
 
     def _learn(self, done: Batch | None, timing: Timing, waited_s: float) -> None:

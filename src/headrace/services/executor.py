@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
+
+from headrace.services.threads import Threads
 
 T = TypeVar("T")
 
@@ -26,11 +28,11 @@ class Executor:
     def __init__(self, threads: int | None = None) -> None:
         """*threads* defaults to the number of processors, and at least two."""
         self.threads = threads or max(2, os.cpu_count() or 1)
-        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._rows: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._workers: list[threading.Thread] = []
-        self._under_way = 0
-        self._lock = threading.Lock()
+        self._open()
+
+    def _open(self) -> None:
+        self._batches = Threads("headrace-batch", self.threads)
+        self._rows = Threads("headrace-rows", self.threads)
 
     def call(self, function: Callable[..., T], *args: Any) -> asyncio.Future[T]:
         """Run ``function(*args)`` in a worker thread.
@@ -40,30 +42,32 @@ class Executor:
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
+
+        def work() -> Callable[[], None]:
+            try:
+                return partial(post, loop, _resolve, future, function(*args))
+            except BaseException as error:
+                return partial(post, loop, _fail, future, error)
+
+        self.start(work)
+        return future
+
+    def start(self, function: Callable[..., Callable[[], None]], *args: Any) -> None:
+        """Run ``function(*args)``, which must not raise, in a worker thread; nobody waits for it.
+
+        It returns what tells of its end, which is called when the thread counts as free.
+        """
         begun = threading.Lock()
         begun.acquire()
 
-        def work() -> None:
+        def work() -> Callable[[], None]:
             begun.release()
-            try:
-                result = function(*args)
-            except BaseException as error:
-                self._ended()
-                _post(loop, _fail, future, error)
-            else:
-                self._ended()
-                _post(loop, _resolve, future, result)
+            return function(*args)
 
-        with self._lock:
-            self._start()
-            free = self._under_way < self.threads
-            self._under_way += 1
-            self._jobs.put(work)
-        if free:
+        if self._batches.start(work):
             # A loop that goes on working would keep the interpreter from the thread for as long as it is busy, and
             # the model idle: a thread that is free gets it now, and gives it back when it enters the model.
             begun.acquire(timeout=HAND_OVER_S)
-        return future
 
     def map(self, function: Callable[[Any], T], items: Sequence[Any]) -> list[T]:
         """Apply *function* to each of *items*, in order, by several threads when one item takes long enough.
@@ -79,10 +83,8 @@ class Executor:
             return results
         share = _Share(function, items, results)
         helpers = min(self.threads - 1, len(items) - 2)
-        with self._lock:
-            self._start()
-            for _ in range(helpers):
-                self._rows.put(share.work)
+        for _ in range(helpers):
+            self._rows.start(share.work)
         share.work()
         share.finished.wait()
         if share.error is not None:
@@ -91,32 +93,14 @@ class Executor:
 
     def close(self, wait_s: float = 5.0) -> None:
         """Let the threads end after the work that they have; waits at most *wait_s* for that, and blocks."""
-        with self._lock:
-            workers, self._workers = self._workers, []
-            for _ in range(len(workers) // 2):
-                self._jobs.put(None)
-                self._rows.put(None)
-            # What comes later (a model that closes after its last batch) starts threads with queues of their own,
-            # and must not take the places of those that are to end.
-            self._jobs, self._rows = queue.SimpleQueue(), queue.SimpleQueue()
+        # What comes later (a model that closes after its last batch) gets threads of its own.
+        pools = self._batches, self._rows
+        self._open()
         until = time.monotonic() + wait_s
-        for worker in workers:
-            worker.join(timeout=max(0.0, until - time.monotonic()))
-
-    def _ended(self) -> None:
-        with self._lock:
-            self._under_way -= 1
-
-    def _start(self) -> None:
-        if self._workers:
-            return
-        for number in range(self.threads):
-            self._workers += [
-                threading.Thread(target=_serve, args=(self._jobs,), name=f"headrace-batch-{number}", daemon=True),
-                threading.Thread(target=_serve, args=(self._rows,), name=f"headrace-rows-{number}", daemon=True),
-            ]
-        for worker in self._workers:
-            worker.start()
+        for pool in pools:
+            pool.end()
+        for pool in pools:
+            pool.join(until)
 
 
 class _Share:
@@ -150,12 +134,8 @@ class _Share:
                     self.finished.set()
 
 
-def _serve(jobs: queue.SimpleQueue[Callable[[], None] | None]) -> None:
-    while (job := jobs.get()) is not None:
-        job()
-
-
-def _post(loop: asyncio.AbstractEventLoop, deliver: Callable[..., None], *args: Any) -> None:
+def post(loop: asyncio.AbstractEventLoop, deliver: Callable[..., None], *args: Any) -> None:
+    """Call ``deliver(*args)`` on *loop*, from another thread."""
     try:
         loop.call_soon_threadsafe(deliver, *args)
     except RuntimeError:

@@ -55,6 +55,11 @@ class Gate:
                 self.leave()
             raise
 
+    @property
+    def crowded(self) -> bool:
+        """Whether anybody waits; any thread may ask."""
+        return any(self._lines.values())
+
     def waiting(self, lane: Lane) -> int:
         """How many wait in a line."""
         return len(self._lines[lane])

@@ -12,22 +12,48 @@ from headrace.services.batch_run import run_here
 from headrace.services.context import Timing
 from headrace.services.entries import Entry, deliver, merged
 from headrace.services.measures import Measures
+from headrace.services.spans import BatchTrace
 from headrace.services.witness import Witness
 
 
 class Running:
-    """A batch of *entries* under way. *gave_way* says that the next batch may run: its own work is done."""
+    """A batch of *entries*, under way once it has begun. *gave_way* says that the next batch may run, or does."""
 
-    __slots__ = ("batch", "context", "entries", "gave_way", "spans", "timing")
+    __slots__ = ("_map", "_witness", "batch", "context", "entries", "gave_way", "members", "spans", "timing")
 
-    def __init__(self, entries: Sequence[Entry], pipeline: Pipeline, map_: Map, witness: Witness | None) -> None:
-        latest = max(entry.deadline for entry in entries)  # entries expire singly
+    batch: Batch
+    context: Context
+    timing: Timing
+
+    def __init__(self, entries: Sequence[Entry], map_: Map, witness: Witness | None) -> None:
         self.entries = entries
-        self.timing = Timing(started=time.monotonic())
-        self.context = Context(entries[0].options, deadline=latest, map=map_)
-        self.batch = merged(entries)
+        self.members: Sequence[Entry] = ()
+        """Those of the entries whose rows are in the batch, once it has begun."""
         self.gave_way = False
-        self.spans = None if witness is None else witness.batch(entries, pipeline)
+        self.spans: BatchTrace | None = None
+        self._map = map_
+        self._witness = witness
+
+    def waiting(self) -> list[Entry]:
+        """The entries that still want an answer; any thread may ask."""
+        now = time.monotonic()
+        return [entry for entry in self.entries if not entry.future.done() and now < entry.deadline]
+
+    def departed(self) -> int:
+        """How many callers left between being picked and the beginning of the batch."""
+        if len(self.members) == len(self.entries):
+            return 0
+        return sum(entry.future.cancelled() for entry in self.entries if entry not in self.members)
+
+    def begin(self, members: Sequence[Entry], pipeline: Pipeline) -> None:
+        """Make a batch of the rows of *members*."""
+        latest = max(entry.deadline for entry in members)  # entries expire singly
+        self.members = members
+        self.timing = Timing(started=time.monotonic())
+        self.context = Context(members[0].options, deadline=latest, map=self._map)
+        self.batch = merged(members)
+        if self._witness is not None:
+            self.spans = self._witness.batch(members, pipeline)
 
     def through(self, pipeline: Pipeline) -> Batch:
         """Take the batch through a *pipeline* that is synchronous, here and now."""
@@ -41,4 +67,4 @@ class Running:
         timing.batch_size = self.batch.size
         timing.steps, timing.tokens = self.context.timings, self.context.tokens
         measures.price(pipeline.ref, "request", timing, pipeline.device)
-        deliver(self.entries, done, pipeline, timing, timing.started)
+        deliver(self.members, done, pipeline, timing, timing.started)

@@ -1,0 +1,113 @@
+"""Takes the batches of one pipeline through it: in place, in threads one after another, or as tasks that may wait."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from headrace.domain.batch import Batch
+from headrace.domain.pipeline import Pipeline
+from headrace.services.batch_run import RunBatch, in_place, run_batch
+from headrace.services.executor import Executor, post
+from headrace.services.gate import Gate
+from headrace.services.running import Running
+
+Ended = Callable[[Running, Batch | BaseException | None], None]
+"""Told on the loop what became of a batch; None if nobody wanted it any more."""
+
+
+class Relay:
+    """The batches of one pipeline that run.
+
+    While one runs in a thread, the next may be staged: the thread that ends begins it at once, and hands its place at
+    the gate on. Were the loop to begin it, the model would be idle until the interpreter went from the thread to the
+    loop and back, which on a busy loop takes as long as some ten rows of a middling model.
+    """
+
+    def __init__(self, pipeline: Pipeline, executor: Executor, gate: Gate, run: RunBatch, ended: Ended) -> None:
+        self.in_threads = pipeline.synchronous and run is run_batch
+        """Whether a batch runs in one thread from its beginning to its end."""
+        self.over: deque[Running] = deque()
+        """Batches whose work is done, of which the loop has not been told yet."""
+        self._staged: deque[Running] = deque(maxlen=1)
+        self._pipeline = pipeline
+        self._executor = executor
+        self._gate = gate
+        self._run_batch = run
+        self._ended = ended
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def here(self, running: Running) -> None:
+        """Run a batch in place, and hand it out; the pipeline is synchronous."""
+        # What runs in place never suspends: one step of the coroutine is all of it.
+        try:
+            self._waiting(running, in_place).send(None)
+        except StopIteration:
+            return
+        raise AssertionError("an inline batch must not wait")
+
+    def start(self, running: Running) -> None:
+        """Run a batch, which owns a place at the gate."""
+        if not self.in_threads:
+            task = asyncio.get_running_loop().create_task(self._waiting(running, self._executor.call))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            return
+        running.begin(running.entries, self._pipeline)
+        # A task would begin when the loop has read what is there to read, and the thread be idle until then.
+        self._executor.start(self._run, asyncio.get_running_loop(), running)
+
+    def stage(self, running: Running) -> None:
+        """Let the thread that ends next run this batch. None may end: then `take_back` finds it still here."""
+        self._staged.append(running)
+
+    def take_back(self) -> Running | None:
+        """The staged batch, which nobody will begin any more; None if there is none, or it has begun."""
+        try:
+            return self._staged.popleft()
+        except IndexError:
+            return None
+
+    async def _waiting(self, running: Running, call: Callable[..., Any]) -> None:
+        """A batch of a pipeline that may wait, its synchronous parts where *call* runs them."""
+        done: Batch | BaseException
+        try:
+            running.begin(running.entries, self._pipeline)
+            around = call if running.spans is None else running.spans.around(call, running.context)
+            done = await self._run_batch(self._pipeline, running.batch, running.context, around)
+        except BaseException as error:
+            done = error
+        self._ended(running, done)
+        if isinstance(done, BaseException) and not isinstance(done, Exception):
+            raise done  # the task is being cancelled, or a remote model leaked its own cancellation
+
+    def _run(self, loop: asyncio.AbstractEventLoop, running: Running) -> Callable[[], None]:
+        while True:
+            tell, following = self._one(loop, running)
+            if following is None:
+                return tell
+            tell()
+            running = following
+            del tell  # it holds the answers of the batch before
+
+    def _one(self, loop: asyncio.AbstractEventLoop, running: Running) -> tuple[Callable[[], None], Running | None]:
+        """Run a batch; returns what tells the loop of it, and the batch that this thread runs next."""
+        done = self._through(running)
+        following = None if self._gate.crowded else self.take_back()
+        running.gave_way = following is not None
+        self.over.append(running)
+        return partial(post, loop, self._ended, running, done), following
+
+    def _through(self, running: Running) -> Batch | BaseException | None:
+        try:
+            if not running.members:
+                waiting = running.waiting()  # it may have been staged for long
+                if not waiting:
+                    return None
+                running.begin(waiting, self._pipeline)
+            return running.through(self._pipeline)
+        except BaseException as error:
+            return error
