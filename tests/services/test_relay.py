@@ -152,3 +152,23 @@ def test_a_gate_says_whether_anybody_waits() -> None:
     assert gate.crowded
     gate.leave()
     assert not gate.crowded
+
+
+async def test_a_batch_knows_whether_it_has_the_machine_to_itself(engine: Engine) -> None:
+    class Considerate(Held):
+        beside: list[int]
+
+        def predict_beside(self, inputs: Any) -> Any:
+            self.beside.append(len(inputs["x"]))
+            return self.predict(inputs)
+
+    model = Considerate()
+    model.beside = []
+    await engine.add(pipeline(model, placement="thread", batching=batching(max_size=FULL)))
+    asked = await staged(engine, model)
+
+    model.release()
+    await asyncio.gather(*asked)
+    await ask(engine, 1)
+
+    assert (model.calls, model.beside) == ([1, FULL, 1], [FULL])

@@ -111,4 +111,12 @@ class GenerativeModel(Protocol):
         """Yield chunks for a batch of one row; each chunk holds one row per output column."""
 
 
+@runtime_checkable
+class ConsiderateModel(Protocol):
+    """What a model adds that can leave processors to others."""
+
+    def predict_beside(self, inputs: Mapping[str, Column]) -> Mapping[str, Column]:
+        """As `predict`, for a batch that runs beside others: it may take longer, and all together less."""
+
+
 Model = ModelAdapter | RemoteModel

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from headrace.domain.batch import Batch, extent, join_columns
 from headrace.domain.coerce import MISFITS, coerce
 from headrace.domain.errors import ModelFailure
-from headrace.domain.model import Model, RemoteModel
+from headrace.domain.model import ConsiderateModel, Model, RemoteModel
 from headrace.domain.padding import Padding, Part
 from headrace.domain.step import Context, Specs, Step
 from headrace.domain.tensors import Column, TensorSpec, to_column
@@ -37,21 +37,29 @@ def model_step(model: Model, *, batched: bool, padding: Padding | None = None) -
     after = _after(row_specs(outputs, batched=batched))
     if isinstance(model, RemoteModel):
         return _remote(model, wanted, outputs, after, padding)
-    predict = model.predict if padding is None else _filled_up(model.predict, padding, outputs)
+    ways: tuple[Predict, Predict] = (
+        model.predict,
+        model.predict_beside if isinstance(model, ConsiderateModel) else model.predict,
+    )
+    if padding is not None:
+        ways = (_filled_up(ways[0], padding, outputs), _filled_up(ways[1], padding, outputs))
     size = fixed_batch(inputs) if batched else None
 
     def whole(batch: Batch, context: Context) -> Batch:
         left, given = _arguments(batch, wanted)
-        return accept(left, predict(given), outputs) if left.size else left
+        return accept(left, ways[context.crowded](given), outputs) if left.size else left
 
     def in_parts(batch: Batch, context: Context) -> Batch:
         left, given = _arguments(batch, wanted)
-        parts = [_padded(predict, given, start, size or 1, outputs) for start in range(0, left.size, size or 1)]
+        parts = [
+            _padded(ways[context.crowded], given, start, size or 1, outputs) for start in range(0, left.size, size or 1)
+        ]
         return accept(left, _joined(parts, outputs), outputs) if parts else left
 
     def single(batch: Batch, context: Context) -> Batch:
         left, given = _arguments(batch, wanted)
-        answers = [model.predict({name: given[name][row] for name in given}) for row in range(left.size)]
+        predict = ways[context.crowded]
+        answers = [predict({name: given[name][row] for name in given}) for row in range(left.size)]
         if not answers:
             return left
         return accept(left, {name: [answer[name] for answer in answers] for name in answers[0]}, outputs)

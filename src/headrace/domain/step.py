@@ -34,7 +34,8 @@ class Context:
     *options* steer the engine and the steps; requests with different options never share a batch. *values* are
     batch-wide (statistics); what belongs to a row is a column. *deadline* is in seconds of the monotonic clock.
     *map* applies a function to many rows, in parallel threads where the executor offers them. *timings* collect
-    (phase, step, seconds) as the pipeline runs; *tokens* are those of each row, where the model reads any.
+    (phase, step, seconds) as the pipeline runs; *tokens* are those of each row, where the model reads any. *crowded*
+    says that other batches run beside this one or right after it: then it should leave processors to them.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -43,6 +44,7 @@ class Context:
     map: Map = in_turn
     timings: list[tuple[str, str, float]] = field(default_factory=list)
     tokens: Sequence[int] | None = None
+    crowded: bool = False
 
     def late(self) -> bool:
         """Whether the deadline has passed."""

@@ -187,6 +187,7 @@ class Engine:
         lease.take()
         try:
             await served.batcher.enter()
+            context.crowded = self.gate.taken > 1
             timing.started = time.monotonic()
             if self.witness is not None and request.trace is not None:
                 spans = self.witness.batch([Slice(request.trace, asked_at)], served.pipeline)

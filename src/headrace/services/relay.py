@@ -56,7 +56,7 @@ class Relay:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
             return
-        running.begin(running.entries, self._pipeline)
+        running.begin(running.entries, self._pipeline, crowded=self._gate.taken > 1)
         # A task would begin when the loop has read what is there to read, and the thread be idle until then.
         self._executor.start(self._run, asyncio.get_running_loop(), running)
 
@@ -107,7 +107,7 @@ class Relay:
                 waiting = running.waiting()  # it may have been staged for long
                 if not waiting:
                     return None
-                running.begin(waiting, self._pipeline)
+                running.begin(waiting, self._pipeline, crowded=True)
             return running.through(self._pipeline)
         except BaseException as error:
             return error

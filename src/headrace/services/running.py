@@ -45,12 +45,12 @@ class Running:
             return 0
         return sum(entry.future.cancelled() for entry in self.entries if entry not in self.members)
 
-    def begin(self, members: Sequence[Entry], pipeline: Pipeline) -> None:
+    def begin(self, members: Sequence[Entry], pipeline: Pipeline, crowded: bool = False) -> None:
         """Make a batch of the rows of *members*."""
         latest = max(entry.deadline for entry in members)  # entries expire singly
         self.members = members
         self.timing = Timing(started=time.monotonic())
-        self.context = Context(members[0].options, deadline=latest, map=self._map)
+        self.context = Context(members[0].options, deadline=latest, map=self._map, crowded=crowded)
         self.batch = merged(members)
         if self._witness is not None:
             self.spans = self._witness.batch(members, pipeline)

@@ -5,15 +5,15 @@ off (they keep a plan for every batch size ever seen and were not faster). An ML
 64 rows grew by 11 MB with either setting of the arena and by up to 21 MB with patterns and no arena; for small models
 there was no difference.
 
-Threads inside a call sleep instead of spinning: the cores are shared with the server. They belong to the session, not
-to the call: one call alone has all of them, and batches side by side share them, beside a thread of each one's own. The
-MLP answered 1.2 to 1.4 times as many requests of 8 clients with two as with one, and 0.9 to 1.0 times those of 64.
+Threads inside a call sleep instead of spinning: the cores are shared with the server. A call that is alone has all of
+them; beside others it gets one, where the model is small enough for a second session (`onnx_beside`).
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -26,6 +26,7 @@ from headrace.domain.parameters import check, signature
 from headrace.domain.tensors import Column, TensorSpec
 from headrace.infra.runtimes.columns import agreed, declared, model_name
 from headrace.infra.runtimes.devices import Device, device_of, threads_of
+from headrace.infra.runtimes.onnx_beside import SecondSession, worth_two
 from headrace.infra.runtimes.onnx_errors import cleaned, run_failure
 from headrace.infra.runtimes.onnx_file import OnnxFile, read_outline
 from headrace.infra.runtimes.packages import framework
@@ -69,6 +70,7 @@ class OnnxModel(ModelAdapter):
 
     def __init__(self) -> None:
         self._session: Any = None
+        self._second: SecondSession | None = None
         self._run: Run = _closed
         self._errors: tuple[type[Exception], ...] = ()
         self._inputs: dict[str, TensorSpec] = {}
@@ -95,14 +97,23 @@ class OnnxModel(ModelAdapter):
 
     def predict(self, inputs: Mapping[str, Column]) -> Mapping[str, Column]:
         """Run the session once (once for each shape, when rows differ in shape)."""
+        return self._through(self._run, inputs)
+
+    def predict_beside(self, inputs: Mapping[str, Column]) -> Mapping[str, Column]:
+        """The same with one thread, if there is a session for that."""
+        session = None if self._second is None else self._second.session()
+        return self._through(self._run if session is None else session.run, inputs)
+
+    def _through(self, run: Run, inputs: Mapping[str, Column]) -> Mapping[str, Column]:
         for column in inputs.values():
             if type(column) is not np.ndarray:
-                return by_shape(self._call, {name: self._array(name, value) for name, value in inputs.items()})
-        return self._call(inputs)
+                columns = {name: self._array(name, value) for name, value in inputs.items()}
+                return by_shape(partial(self._call, run), columns)
+        return self._call(run, inputs)
 
-    def _call(self, inputs: Mapping[str, Column]) -> dict[str, Column]:
+    def _call(self, run: Run, inputs: Mapping[str, Column]) -> dict[str, Column]:
         try:
-            results = self._run(self._names, inputs)
+            results = run(self._names, inputs)
         except self._errors as error:
             raise run_failure(error, inputs, self._inputs) from error
         answer = dict(zip(self._names, results, strict=True))
@@ -132,8 +143,15 @@ class OnnxModel(ModelAdapter):
 
     def close(self) -> None:
         """Drop the session; a `predict` afterwards raises NotReady."""
+        if self._second is not None:
+            self._second.close()
+            self._second = None
         self._run = _closed
         self._session = None
+
+    def memory_bytes(self) -> int:
+        """What loading took, and what a second session takes."""
+        return self.loaded_bytes + (0 if self._second is None else self._second.memory_bytes)
 
     def describe(self) -> Mapping[str, Any]:
         """Platform, execution providers, opset by domain, producer and warnings."""
@@ -151,7 +169,8 @@ class OnnxModel(ModelAdapter):
         states = vars(framework("onnxruntime.capi.onnxruntime_pybind11_state")).values()
         own = [kind for kind in states if isinstance(kind, type) and issubclass(kind, Exception)]
         self._errors = (*own, RuntimeError, ValueError, TypeError)
-        options = _session_options(runtime, config)
+        threads = threads_of(config, min(threads_of_library(), MOST_THREADS))
+        options = _session_options(runtime, config, threads)
         device = device_of(config)
         try:
             self._session = self._on_device(runtime, file, options, device)
@@ -159,6 +178,11 @@ class OnnxModel(ModelAdapter):
             raise InvalidConfig(f"ONNX Runtime cannot load it: {cleaned(error, file, shown)}") from error
         self._session.disable_fallback()
         self._run = self._session.run
+        chosen = config.get("threads", "auto") == "auto" and self.device == "cpu"
+        if chosen and worth_two(file, threads=threads, external=bool(self._outline.external)):
+            one = _session_options(runtime, config, 1)
+            make = partial(runtime.InferenceSession, str(file), one, providers=[CPU])
+            self._second = SecondSession(file, make)
 
     def _on_device(self, runtime: Any, file: Path, options: Any, device: Device) -> Any:
         """A session on the GPU that was asked for, or on the CPU with the reason in the warnings."""
@@ -218,13 +242,13 @@ def _check_external(file: Path, outline: OnnxFile) -> None:
         )
 
 
-def _session_options(runtime: Any, config: Mapping[str, Any]) -> Any:
+def _session_options(runtime: Any, config: Mapping[str, Any], threads: int) -> Any:
     values, problems = check(signature(_level), config.get("options") or {})
     if problems:
         raise InvalidConfig("options: " + "; ".join(problem.message for problem in problems))
     options = runtime.SessionOptions()
     options.graph_optimization_level = getattr(runtime.GraphOptimizationLevel, LEVELS[_level(**values)])
-    options.intra_op_num_threads = threads_of(config, min(threads_of_library(), MOST_THREADS))
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.enable_mem_pattern = False
