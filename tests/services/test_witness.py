@@ -51,7 +51,7 @@ async def served(kept: Kept | None, lines: Lines = "none", model: Any = None) ->
 
 def request(traceparent: str | None = None, door: str = "http") -> RequestContext:
     headers: Mapping[str, str] = {} if traceparent is None else {"traceparent": traceparent}
-    return RequestContext("r-1", door=door, headers=headers)
+    return RequestContext("r-1", door=door, headers=headers, traceparent=traceparent)
 
 
 ASKED = Asked("double")

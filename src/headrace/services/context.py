@@ -35,7 +35,8 @@ class RequestContext:
     """What a request carries beside its inputs.
 
     *deadline* is in seconds of the monotonic clock (None: the pipeline's own `timeout_s`). *headers* have lower-case
-    names and serve routing and tracing. *priority* 1 goes first; 0 is the middle, as in the V2 protocol.
+    names and serve routing and tracing, *traceparent* is the one of them that says for which trace its caller asks.
+    *priority* 1 goes first; 0 is the middle, as in the V2 protocol.
     """
 
     request_id: str = ""
@@ -49,6 +50,7 @@ class RequestContext:
     fresh: bool = False
     """Whether a kept answer must not be used (``Cache-Control: no-cache``)."""
     priority: int = 0
+    traceparent: str | None = None
     trace: Trace | None = None
     """Where spans of this request belong; None for one that is not traced."""
 

@@ -66,6 +66,15 @@ class SizedBatches:
 
 
 @dataclass(slots=True)
+class Series:
+    """What is counted of the batches of one pipeline in one mode, at hand where a batch ends."""
+
+    sizes: Histogram
+    phases: dict[str, Histogram]
+    by_size: dict[int, SizedBatches]
+
+
+@dataclass(slots=True)
 class Lookups:
     """Rows looked up in the cache: found there (or under way already), not found, or not looked for on demand."""
 
@@ -92,6 +101,7 @@ class Measures:
         self.cache: dict[PipelineRef, Lookups] = {}
         self.by_size: dict[PipelineRef, dict[int, SizedBatches]] = {}
         self.last_at: dict[PipelineRef, float] = {}
+        self._series: dict[tuple[PipelineRef, str], Series] = {}
 
     def request(self, ref: PipelineRef | None, mode: str, door: str, code: str, seconds: float, times: int = 1) -> None:
         """One request, or *times* rows alike, was answered with *code* (``ok`` or an error's) after *seconds*."""
@@ -114,20 +124,22 @@ class Measures:
         device: str = "cpu",
     ) -> None:
         """One batch ran on *device* and came back as *done*; its oldest request had waited for *oldest_wait_s*."""
-        sizes = self.batch_sizes.get((ref, mode))
-        if sizes is None:
-            sizes = self.batch_sizes[ref, mode] = Histogram(ROWS)
-        sizes.observe(timing.batch_size)
-        self._phase(ref, mode, "queue", oldest_wait_s)
+        series = self._series.get((ref, mode)) or self._begin(ref, mode)
+        size = timing.batch_size
+        series.sizes.observe(size)
+        series.phases["queue"].observe(oldest_wait_s)
         phases = _by_phase(timing.steps)
         for phase, seconds in phases.items():
-            self._phase(ref, mode, phase, seconds)
+            histogram = series.phases.get(phase)
+            if histogram is None:
+                histogram = self._phase(series, ref, mode, phase)
+            histogram.observe(seconds)
+        if size <= LARGEST_APART:
+            _count_sized(series.by_size, size, phases)
         if done is not None and LABELLED in done.columns:
             self._confidence(ref, mode, done.columns[LABELLED])
         self.price(ref, mode, timing, device)
         self.last_at[ref] = time.time()
-        if timing.batch_size <= LARGEST_APART:
-            self._sized(ref, timing.batch_size, phases)
 
     def price(self, ref: PipelineRef, mode: str, timing: Timing, device: str) -> None:
         """Give a batch its cost, where anything has a price; once, however often it is asked for."""
@@ -145,11 +157,15 @@ class Measures:
         for (ref, mode, door, code), histogram in self.requests.items():
             yield Labels(ref.name if ref else "", ref.version if ref else "", mode, door, code), histogram
 
-    def _phase(self, ref: PipelineRef, mode: str, phase: str, seconds: float) -> None:
-        histogram = self.phases.get((ref, mode, phase))
-        if histogram is None:
-            histogram = self.phases[ref, mode, phase] = Histogram(SECONDS)
-        histogram.observe(seconds)
+    def _begin(self, ref: PipelineRef, mode: str) -> Series:
+        sizes = self.batch_sizes[ref, mode] = Histogram(ROWS)
+        series = self._series[ref, mode] = Series(sizes, {}, self.by_size.setdefault(ref, {}))
+        self._phase(series, ref, mode, "queue")
+        return series
+
+    def _phase(self, series: Series, ref: PipelineRef, mode: str, phase: str) -> Histogram:
+        histogram = series.phases[phase] = self.phases[ref, mode, phase] = Histogram(SECONDS)
+        return histogram
 
     def _confidence(self, ref: PipelineRef, mode: str, predictions: Column) -> None:
         """Count how sure the model was, row by row; another column of that name has nothing to say."""
@@ -160,15 +176,15 @@ class Measures:
                 histogram.observe(confidence)
                 self.confidences[ref, mode] = histogram
 
-    def _sized(self, ref: PipelineRef, size: int, phases: dict[str, float]) -> None:
-        sizes = self.by_size.setdefault(ref, {})
-        sized = sizes.get(size)
-        if sized is None:
-            sized = sizes[size] = SizedBatches()
-        sized.count += 1
-        totals = sized.seconds
-        for phase, seconds in phases.items():
-            totals[phase] = totals.get(phase, 0.0) + seconds
+
+def _count_sized(sizes: dict[int, SizedBatches], size: int, phases: dict[str, float]) -> None:
+    sized = sizes.get(size)
+    if sized is None:
+        sized = sizes[size] = SizedBatches()
+    sized.count += 1
+    totals = sized.seconds
+    for phase, seconds in phases.items():
+        totals[phase] = totals.get(phase, 0.0) + seconds
 
 
 def _by_phase(steps: Sequence[tuple[str, str, float]]) -> dict[str, float]:

@@ -62,8 +62,7 @@ class Witness:
         """*request* has come: decide whether it is traced."""
         if not self.traces:
             return
-        headers = request.headers
-        parent = None if headers is None else headers.get("traceparent")
+        parent = request.traceparent
         if parent is None and (left := self._left - 1):  # nearly all take this way
             self._left = left
             return
@@ -71,7 +70,7 @@ class Witness:
             self._left = until_next(self._share)
             trace = begun(1.0, None)
         else:
-            trace = begun(self._share, parent, None if headers is None else headers.get("tracestate"))
+            trace = begun(self._share, parent, None if request.headers is None else request.headers.get("tracestate"))
         request.trace = trace
         if trace is not None:
             traced.set((request_id.get(), f"{trace.own.trace_id:032x}"))

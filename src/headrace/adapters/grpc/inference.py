@@ -107,6 +107,7 @@ class InferenceCalls:
         if self._inference.engine.witness is not None:
             about.headers = metadata = Metadata(context)
             about.request_id = request_id_of(metadata)
+            about.traceparent = metadata.get("traceparent")
             request_id.set(about.request_id)
         if question.parameters:
             take_parameters(about, question.parameters)

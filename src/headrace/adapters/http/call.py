@@ -48,11 +48,12 @@ class Wishes:
     It depends on the headers alone, and is read once for those that come again.
     """
 
-    __slots__ = ("fresh", "gzip", "routing_key", "says_json", "texts", "timeout_ms")
+    __slots__ = ("fresh", "gzip", "routing_key", "says_json", "texts", "timeout_ms", "traceparent")
 
     def __init__(self, headers: Mapping[bytes, bytes], texts: Mapping[str, str]) -> None:
         key = headers.get(b"x-routing-key")
         self.texts = texts
+        self.traceparent = texts.get("traceparent")
         self.timeout_ms = headers.get(b"x-timeout-ms")
         self.routing_key = key.decode("latin-1") if key is not None else None
         self.fresh = b"no-cache" in headers.get(b"cache-control", b"")

@@ -170,6 +170,7 @@ class NativeCalls:
             headers=wishes.texts,
             routing_key=wishes.routing_key,
             fresh=wishes.fresh,
+            traceparent=wishes.traceparent,
         )
 
     def pipeline(self, asked: Asked) -> Pipeline:

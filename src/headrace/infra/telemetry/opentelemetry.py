@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import threading
-import time
 from collections import deque
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -20,16 +19,11 @@ from headrace.infra.telemetry.otlp_spans import Encoder
 
 log = logger(__name__)
 
-QUEUE: Final = 8192
-"""Requests and batches that wait to be sent (some 1 KB each); beyond it the oldest are lost."""
 EVERY_S: Final = 2.0
-SOON: Final = QUEUE // 4
-"""As many are sent without waiting for that time to pass."""
 LARGEST: Final = 2048
-"""Spans in one delivery, some 130 bytes each; those of one batch stay together."""
-BREATH: Final = 256
-"""Spans that are written in one go, some 1 ms: the event loop gets the interpreter in between."""
-BREATH_S: Final = 0.0002
+"""Spans from which on a delivery is sent without waiting for that time to pass, some 130 bytes each."""
+WAITING: Final = 8
+"""Deliveries that wait to be sent; beyond it the oldest is lost."""
 LAST_WORDS_S: Final = 0.2
 """For a thread that has given up to say so."""
 TRACES_PATH: Final = "/v1/traces"
@@ -54,8 +48,9 @@ def _installed() -> bool:
 class OpenTelemetry:
     """A Telemetry that samples a *share* of the requests and sends their spans to *endpoint* by OTLP/HTTP.
 
-    Whoever answers requests only puts into a queue what has ended. All that the rest costs, the thread does: it makes
-    the spans, writes them as OpenTelemetry's protobuf messages, and sends them.
+    Spans are written as OpenTelemetry's protobuf messages where they end, by the thread that has the facts in its
+    caches: one that did it later took twice as long, and the interpreter from the event loop all the while (measured).
+    Sending is the thread's.
     """
 
     def __init__(
@@ -74,17 +69,31 @@ class OpenTelemetry:
         self.delivery = Delivery(traces_url(endpoint), headers or {})
         known = Resource.create({**_about_this_process(), **_named(service, version)})
         self._encoder = Encoder(known.attributes)
-        self._waiting: deque[Ended] = deque(maxlen=QUEUE)
+        self._delivery, self._spans = self._encoder.begin()
+        self._waiting: deque[tuple[Any, int]] = deque()
+        self._lock = threading.Lock()
         self._awake = threading.Event()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="headrace-traces", daemon=True)
         self._thread.start()
 
     def export(self, ended: Ended) -> None:
-        """Put what is *ended* into the queue of the thread that sends; the oldest leaves where there is no place."""
-        self._waiting.append(ended)
-        if len(self._waiting) >= SOON:
-            self._awake.set()
+        """Add what is *ended* to the next delivery."""
+        with self._lock:
+            try:
+                self._encoder.add(self._spans, ended.spans())
+            except Exception:  # whatever it is, requests go on, and the next one gets its chance
+                log.exception("spans are lost: they cannot be written")
+            if len(self._spans) >= LARGEST:
+                self._pack()
+
+    def _pack(self) -> None:
+        """The delivery is full, or it is time to send it; the oldest leaves where there is no place."""
+        self._waiting.append((self._delivery, len(self._spans)))
+        self._delivery, self._spans = self._encoder.begin()
+        if len(self._waiting) > WAITING:
+            self.delivery.lost += self._waiting.popleft()[1]
+        self._awake.set()
 
     def close(self, limit_s: float) -> None:
         """Send what is left. An endpoint that is away is tried once more, and not waited for."""
@@ -99,26 +108,20 @@ class OpenTelemetry:
     def _run(self) -> None:
         while not self._closing:
             self._awake.wait(EVERY_S)
-            self._awake.clear()
             self._send_all()
         self._send_all()
 
     def _send_all(self) -> None:
+        with self._lock:
+            if len(self._spans):
+                self._pack()
+        self._awake.clear()
         while self._waiting:
             try:
-                self._send()
+                delivery, spans = self._waiting.popleft()
+                self.delivery.deliver(delivery.SerializeToString(), spans)
             except Exception:  # whatever it is, the next delivery gets its chance
-                log.exception("traces are lost: they cannot be written or sent")
-
-    def _send(self) -> None:
-        delivery, messages = self._encoder.begin()
-        written = 0
-        while self._waiting and len(messages) < LARGEST:
-            self._encoder.add(messages, self._waiting.popleft().spans())
-            if len(messages) - written >= BREATH and not self._closing:
-                written = len(messages)
-                time.sleep(BREATH_S)
-        self.delivery.deliver(delivery.SerializeToString(), len(messages))
+                log.exception("traces are lost: they cannot be sent")
 
 
 def traces_url(endpoint: str) -> str:
