@@ -12,6 +12,7 @@ from headrace.domain.errors import DeadlineExceeded, EngineError, Overloaded
 from headrace.domain.registry import PipelineRef
 from headrace.services.context import Result
 from headrace.services.engine import Engine
+from headrace.services.executor import Executor
 from headrace.services.gate import Gate
 
 FULL = 3
@@ -124,6 +125,21 @@ async def test_a_place_that_another_model_waits_for_is_not_handed_on() -> None:
     await engine.close()
 
     assert order == ["double", "other", "double"]
+
+
+async def test_work_that_waits_for_a_thread_is_not_kept_waiting() -> None:
+    engine = Engine(Executor(1), places=1)
+    order: list[str] = []
+    model = Held(log=order, name="double")
+    await engine.add(pipeline(model, placement="thread", batching=batching(max_size=FULL)))
+    asked = await staged(engine, model)
+
+    loading = engine.executor.call(order.append, "loading")
+    model.release()
+    await asyncio.gather(*asked, loading)
+    await engine.close()
+
+    assert order == ["double", "loading", "double"]
 
 
 async def test_a_failing_batch_hands_on_too(engine: Engine) -> None:

@@ -65,7 +65,7 @@ class Span(NamedTuple):
 
 
 class Ended(Protocol):
-    """What has ended, as few facts as tell its spans. They are asked for once, by the thread that sends them."""
+    """What has ended, as few facts as tell its spans. They are asked for once."""
 
     def spans(self) -> Iterable[Span]:
         """The spans of it."""

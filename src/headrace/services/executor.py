@@ -69,6 +69,11 @@ class Executor:
             # the model idle: a thread that is free gets it now, and gives it back when it enters the model.
             begun.acquire(timeout=HAND_OVER_S)
 
+    @property
+    def crowded(self) -> bool:
+        """Whether a call waits for a thread; any thread may ask."""
+        return self._batches.crowded
+
     def map(self, function: Callable[[Any], T], items: Sequence[Any]) -> list[T]:
         """Apply *function* to each of *items*, in order, by several threads when one item takes long enough.
 

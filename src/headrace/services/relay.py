@@ -10,6 +10,7 @@ from typing import Any
 
 from headrace.domain.batch import Batch
 from headrace.domain.pipeline import Pipeline
+from headrace.domain.traces import let_go
 from headrace.services.batch_run import RunBatch, in_place, run_batch
 from headrace.services.executor import Executor, post
 from headrace.services.gate import Gate
@@ -96,7 +97,8 @@ class Relay:
     def _one(self, loop: asyncio.AbstractEventLoop, running: Running) -> tuple[Callable[[], None], Running | None]:
         """Run a batch; returns what tells the loop of it, and the batch that this thread runs next."""
         done = self._through(running)
-        following = None if self._gate.crowded else self.take_back()
+        others_wait = self._gate.crowded or self._executor.crowded
+        following = None if others_wait else self.take_back()
         running.gave_way = following is not None
         self.over.append(running)
         return partial(post, loop, self._ended, running, done), following
@@ -110,4 +112,5 @@ class Relay:
                 running.begin(waiting, self._pipeline, crowded=True)
             return running.through(self._pipeline)
         except BaseException as error:
+            let_go((error,))  # its frames hold the batch, and the batch those who are told of it
             return error

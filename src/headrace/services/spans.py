@@ -1,6 +1,6 @@
 """Which spans tell of a request, a batch and a window of events?
 
-Each is kept as the few facts that were known when it ended; the thread that sends spans has them made here.
+What has ended hands over the few facts that are known then, and the spans are made of them here.
 """
 
 from __future__ import annotations

@@ -40,6 +40,11 @@ class Threads:
             self._all[-1].start()
             return True
 
+    @property
+    def crowded(self) -> bool:
+        """Whether a job waits for a thread; any thread may ask."""
+        return bool(self._waiting)
+
     def end(self) -> None:
         """Let the threads end after the jobs that they have; there must be no more jobs."""
         with self._lock:

@@ -1,7 +1,6 @@
 """What is told about single requests? Spans of those that are traced, and a log line where lines are wanted.
 
-A server that neither traces nor logs requests has no witness at all. What is told was known anyway when it ended: it
-is handed on as it is, and becomes spans where they are sent.
+A server that neither traces nor logs requests has no witness at all. What is told was known anyway when it ended.
 """
 
 from __future__ import annotations
