@@ -35,7 +35,7 @@ class Context:
     batch-wide (statistics); what belongs to a row is a column. *deadline* is in seconds of the monotonic clock.
     *map* applies a function to many rows, in parallel threads where the executor offers them. *timings* collect
     (phase, step, seconds) as the pipeline runs; *tokens* are those of each row, where the model reads any. *crowded*
-    says that other batches run beside this one or right after it: then it should leave processors to them.
+    says that there is more work than this call, at the same time or right before: it should leave it processors.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)

@@ -57,7 +57,7 @@ class Relay:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
             return
-        running.begin(running.entries, self._pipeline, crowded=self._gate.taken > 1)
+        running.begin(running.entries, self._pipeline)
         # A task would begin when the loop has read what is there to read, and the thread be idle until then.
         self._executor.start(self._run, asyncio.get_running_loop(), running)
 

@@ -16,9 +16,9 @@ from typing import Any, Final
 
 WORTH_CALLS: Final = 64
 """So many calls beside others make a second session worth its time and memory."""
-MOST_BYTES: Final = 64 << 20
-"""The largest file of which the weights are kept twice. The calls of larger models are so long that the loop needs
-little beside them: a sentence encoder of 90 MB gained nothing that could be told from noise."""
+MOST_BYTES: Final = 128 << 20
+"""The largest file of which the weights are kept twice: the longer the calls, the less a thread a call gains. An
+encoder of 90 MB answered 1.06 times as many requests of 64 clients."""
 
 log = logging.getLogger(__name__)
 
