@@ -1,11 +1,11 @@
 """What do numbers and traces cost? ``python -m bench.overhead``: tiny at 64 connections, with them and without.
 
-One server is under load, and goes through four states again and again, a second each: without its numbers, the
-same again, with them, and with them and the spans of 1 % of its requests, which go to a collector in this process.
-Each round gives a pair of figures a question. What is told is the median over all rounds of the pairs' ratios, of
-answers a second and of processor time an answer, and between which two ratios that median lies with 95 % confidence. A
-state and the same again are a pair too: what they seem to cost each other is what this machine cannot tell from
-nothing just now.
+One server is under load, and goes through four states again and again, a tenth of a second each: without its numbers,
+the same again, with them, and with them and the spans of 1 % of its requests, which go to a collector in this process.
+A round is two dozen times all of them, and gives a pair of figures a question. What is told is the median over all
+rounds of the pairs' ratios, of answers a second and of processor time an answer, and between which two ratios that
+median lies with 95 % confidence. A state and the same again are a pair too: what they seem to cost each other is what
+this machine cannot tell from nothing just now.
 
 Answers a second decide: that is what the goal is about.
 """
@@ -52,7 +52,7 @@ PAIRS = {
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """One load of one variant: answers a second, and microseconds of the server's processor time an answer."""
+    """A state in one round: answers a second, and microseconds of the server's processor time an answer."""
 
     per_second: float
     cpu_us: float
@@ -61,14 +61,14 @@ class Figures:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; 0 if numbers and traces together cost less than the goal, 1 if more, 2 if none can tell."""
     parser = argparse.ArgumentParser(prog="python -m bench.overhead", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=60, help="how often each state is taken, for a second")
-    parser.add_argument("--quick", action="store_true", help="12 rounds: less than a minute")
+    parser.add_argument("--rounds", type=int, default=30, help="of some eleven seconds each")
+    parser.add_argument("--quick", action="store_true", help="6 rounds: about a minute")
     chosen = parser.parse_args(arguments)
     if missing := missing_tools():
         print(f"The load comes from {' and '.join(missing)}: please install it.", file=sys.stderr)
         return 2
     with _collecting() as collector:
-        found = _measured(12 if chosen.quick else chosen.rounds, collector.port)
+        found = _measured(6 if chosen.quick else chosen.rounds, collector.port)
     print(f"{collector.deliveries} deliveries of spans, {collector.bytes / 1e6:.1f} MB")
     if not collector.deliveries:
         print("no span arrived: this says nothing about traces", file=sys.stderr)
@@ -149,8 +149,9 @@ def _measured(rounds: int, collector: int) -> Mapping[str, list[Figures]]:
             server.process.send_signal(signal.SIGUSR1)
             load = asking.load(server.port, CELL, rate=0.0, seconds=math.ceil(lasts_s(rounds) * 1.05) + 1)
             assert not load.errors, f"{load.errors} requests failed"
-        for state, asked, lasted_s, processor_s in json.loads(notes.read_text()):
-            found[state].append(Figures(asked / lasted_s, processor_s / asked * 1e6))
+        for a_round in json.loads(notes.read_text()):
+            for state, (asked, lasted_s, processor_s) in a_round.items():
+                found[state].append(Figures(asked / lasted_s, processor_s / asked * 1e6))
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import islice, pairwise
 
 import pytest
 from hypothesis import given
@@ -14,10 +15,10 @@ from headrace.core.telemetry import (
     Telemetry,
     TraceContext,
     begun,
+    chosen,
     current,
     outgoing,
     parsed,
-    until_next,
 )
 
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -42,20 +43,19 @@ def test_without_a_caller_the_share_decides() -> None:
     assert all(begun(1.0, None) is not None for _ in range(1000))
 
 
-def test_counting_down_traces_the_share_that_was_asked_for() -> None:
+def test_as_many_are_chosen_as_were_asked_for_and_as_chance_would_choose_them() -> None:
     random.seed(7)
 
-    gaps = [until_next(0.1) for _ in range(10_000)]
+    turns = list(islice(chosen(0.1), 100_000))
 
-    assert 9.5 < sum(gaps) / len(gaps) < 10.5
-    assert min(gaps) == 1 and 0.09 < gaps.count(1) / len(gaps) < 0.11  # and 0.09 for 2, as chance has it
-    assert 0.08 < gaps.count(2) / len(gaps) < 0.10
+    assert 9_500 < sum(turns) < 10_500
+    after_one = [second for first, second in pairwise(turns) if first]
+    assert 0.09 < sum(after_one) / len(after_one) < 0.11
 
 
-def test_at_the_ends_all_or_none_are_traced() -> None:
-    assert {until_next(1.0) for _ in range(100)} == {1}
-    assert min(until_next(0.0) for _ in range(100)) > 10**15
-    assert min(until_next(5e-324) for _ in range(100)) > 10**15
+@pytest.mark.parametrize(("share", "seen"), [(1.0, {True}), (0.0, {False}), (5e-324, {False})])
+def test_at_the_ends_all_or_none_are_traced(share: float, seen: set[bool]) -> None:
+    assert set(islice(chosen(share), 10_000)) == seen
 
 
 @pytest.mark.parametrize(

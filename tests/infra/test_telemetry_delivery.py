@@ -10,7 +10,7 @@ import pytest
 from tests.servers.otlp import Collector, collecting
 from tests.servers.processes import free_port
 
-from headrace.core.telemetry import Span, TraceContext
+from headrace.core.telemetry import Sort, Span, TraceContext
 from headrace.infra.telemetry import delivery as module
 from headrace.infra.telemetry.delivery import Delivery
 from headrace.infra.telemetry.otlp_spans import Encoder
@@ -31,7 +31,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 def body() -> bytes:
     encoder = Encoder({"service.name": "shop"})
     whole, messages = encoder.begin()
-    encoder.add(messages, [Span("batch", TraceContext(7, 1), None, "internal", 10, 20, {})])
+    encoder.add(messages, [Span(Sort("batch"), TraceContext(7, 1), None, 10, 20)])
     return bytes(whole.SerializeToString())
 
 

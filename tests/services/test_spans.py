@@ -54,7 +54,7 @@ async def spans_of(served: Pipeline, call: Any, *, around: bool = True) -> dict[
     timing.run_s = time.monotonic() - started
     timing.steps = context.timings
     batch.end(timing)
-    return {span.name: span for ended in kept.ended for span in ended.spans()}
+    return {span.sort.name: span for ended in kept.ended for span in ended.spans()}
 
 
 async def test_a_phase_begins_when_it_began_and_not_when_the_one_before_ended() -> None:

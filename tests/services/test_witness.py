@@ -40,7 +40,7 @@ class Kept:
         pass
 
     def named(self, *names: str) -> list[Span]:
-        return [span for span in self.spans if span.name in names]
+        return [span for span in self.spans if span.sort.name in names]
 
 
 async def served(kept: Kept | None, lines: Lines = "none", model: Any = None) -> Inference:
@@ -66,16 +66,16 @@ async def test_a_request_leaves_a_span_and_one_for_every_phase_below_it() -> Non
 
     [whole], [batch] = kept.named("infer double"), kept.named("batch")
     phases = kept.named("queue", "preprocess", "infer", "postprocess")
-    assert whole.kind == "server" and whole.parent is not None
+    assert whole.sort.kind == "server" and whole.parent is not None
     assert (whole.parent.trace_id, whole.parent.span_id) == (0x0AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331)
-    assert [span.name for span in phases] == ["queue", "preprocess", "infer"]
+    assert [span.sort.name for span in phases] == ["queue", "preprocess", "infer"]
     assert all(span.parent == whole.own for span in phases)
     assert {span.own.trace_id for span in kept.spans} == {whole.parent.trace_id}
     assert whole.started_ns <= phases[0].started_ns <= phases[-1].ended_ns <= whole.ended_ns
     assert all(before.ended_ns <= after.started_ns for before, after in itertools.pairwise(phases))
     assert batch.parent == whole.own and batch.links == [whole.own] and whole.links == [batch.own]
     assert whole.attributes["headrace.rows"] == batch.attributes["headrace.batch_size"] == 2
-    assert whole.attributes["headrace.request_id"] == "r-1" and whole.error is None
+    assert whole.attributes["headrace.request_id"] == "r-1" and whole.sort.error is None
 
 
 async def test_the_span_of_a_batch_is_linked_to_all_its_requests_that_are_traced() -> None:
@@ -125,9 +125,9 @@ async def test_a_failure_is_marked_and_is_ours_only_if_it_is() -> None:
 
     theirs, ours = kept.named("infer double")
     [unknown] = kept.named("infer")[-1:]
-    assert (theirs.attributes["error.type"], theirs.error) == ("invalid_input", None)
-    assert (ours.attributes["error.type"], ours.error) == ("model_failure", "model_failure")
-    assert (unknown.attributes["error.type"], unknown.error) == ("not_found", None)
+    assert (theirs.sort.attributes["error.type"], theirs.sort.error) == ("invalid_input", None)
+    assert (ours.sort.attributes["error.type"], ours.sort.error) == ("model_failure", "model_failure")
+    assert (unknown.sort.attributes["error.type"], unknown.sort.error) == ("not_found", None)
 
 
 async def test_whoever_is_called_next_is_told_of_the_batch_and_only_when_it_is_traced() -> None:
@@ -155,7 +155,7 @@ async def test_a_slice_of_bulk_work_leaves_the_same_phases() -> None:
     await inference.engine.close(5)
 
     assert trace is not None
-    assert [span.name for span in kept.spans] == ["batch", "queue", "preprocess", "infer"]
+    assert [span.sort.name for span in kept.spans] == ["batch", "queue", "preprocess", "infer"]
     assert {span.parent for span in kept.spans} == {trace.own}
 
 
@@ -169,7 +169,7 @@ def test_a_window_belongs_to_the_first_event_that_is_traced_and_is_linked_to_all
     assert trace is not None and trace.parent is not None
     witness.windowed(trace, "visits", "visits.in", 4, 1, 0.0)
     [span] = kept.spans
-    assert span.kind == "consumer" and span.parent == trace.parent
+    assert span.sort.kind == "consumer" and span.parent == trace.parent
     assert [link.trace_id for link in span.links] == [int(one[3:35], 16) for one in (CALLER, other)]
     assert span.attributes["messaging.batch.message_count"] == 4
     assert witness.window([{"traceparent": UNSAMPLED}]) is None

@@ -9,9 +9,11 @@ from __future__ import annotations
 import math
 import random
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from itertools import repeat
+from types import MappingProxyType
 from typing import Final, Literal, NamedTuple, Protocol
 
 Value = str | int | float | bool
@@ -50,18 +52,32 @@ class Trace:
     links: list[TraceContext] = field(default_factory=list)
 
 
-class Span(NamedTuple):
-    """A part of a trace. Times are nanoseconds since the epoch; *error* is the code of what went wrong."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Sort:
+    """What all spans of a sort have in common; *error* is the code of what went wrong.
+
+    A sort is made once and known again by its identity: then it need be written down but once.
+    """
 
     name: str
+    kind: Kind = "internal"
+    attributes: Mapping[str, Value] = field(default_factory=dict)
+    error: str | None = None
+
+
+class Span(NamedTuple):
+    """A part of a trace, with the *attributes* that it has beside those of its sort.
+
+    Times are nanoseconds since the epoch.
+    """
+
+    sort: Sort
     own: TraceContext
     parent: TraceContext | None
-    kind: Kind
     started_ns: int
     ended_ns: int
-    attributes: Mapping[str, Value]
+    attributes: Mapping[str, Value] = MappingProxyType({})
     links: Sequence[TraceContext] = ()
-    error: str | None = None
 
 
 class Ended(Protocol):
@@ -114,16 +130,22 @@ def begun(share: float, traceparent: str | None, tracestate: str | None = None) 
     return Trace(TraceContext(random.getrandbits(128) or 1, random.getrandbits(64) or 1))
 
 
-def until_next(share: float) -> int:
-    """How many requests there are up to the next one that is traced, itself among them, when *share* of all are.
+def chosen(share: float) -> Iterator[bool]:
+    """For one request after another, without end: is it among the *share* (0 to 1) of all that is traced?
 
-    Drawn from the geometric distribution: counting down from it chooses as a random number for each request would,
-    without drawing one.
+    How many come before the next one is drawn from the geometric distribution. That chooses as a random number for each
+    of them would, without drawing one.
     """
+    while True:
+        yield from repeat(False, _before_next(share))
+        yield True
+
+
+def _before_next(share: float) -> int:
     if share >= 1:
-        return 1
+        return 0
     gap = _FAR if share <= 0 else math.log1p(-random.random()) / math.log1p(-share)
-    return max(1, math.ceil(min(gap, _FAR)))
+    return max(0, math.ceil(min(gap, _FAR)) - 1)
 
 
 def parsed(traceparent: str, tracestate: str | None = None) -> tuple[TraceContext, bool] | None:

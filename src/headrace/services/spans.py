@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from functools import partial
-from typing import Any, Final, Literal, NamedTuple, TypeVar
+from functools import lru_cache, partial
+from typing import Any, Final, NamedTuple, TypeVar
 
-from headrace.core.telemetry import Span, Telemetry, Trace, TraceContext, Value, current
+from headrace.core.telemetry import Kind, Sort, Span, Telemetry, Trace, TraceContext, Value, current
 from headrace.domain.batch import Batch
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.registry import PipelineRef
@@ -29,6 +29,11 @@ _DOORS: Final[Mapping[str, Mapping[str, Value]]] = {
     "stream": {"messaging.system": "headrace", "messaging.operation.type": "process"},
 }
 """What OpenTelemetry's conventions call what we know of a door."""
+
+_UNKNOWN: Final = "_OTHER"
+"""OpenTelemetry's word for an error without a name of its own."""
+SORTS: Final = 1024
+"""Sorts of each kind that are remembered."""
 
 Interval = tuple[str, int, int]
 """A phase, and when it began and ended."""
@@ -49,20 +54,11 @@ class RequestEnd(NamedTuple):
 
     def spans(self) -> Iterator[Span]:
         """The one span of a request."""
-        ref, code, trace = self.ref, self.code, self.trace
-        attributes: dict[str, Value] = dict(_DOORS.get(self.door, {}))
-        if ref is not None:
-            attributes["headrace.pipeline"], attributes["headrace.version"] = ref.name, ref.version
-        attributes["headrace.door"] = self.door
+        sort, trace = _request(self.door, self.ref, self.code), self.trace
+        attributes: dict[str, Value] = dict(self.told or {})
         if self.request_id:
             attributes["headrace.request_id"] = self.request_id
-        attributes |= self.told or {}
-        if code != "ok":
-            attributes["error.type"] = code
-        name = f"infer {ref.name}" if ref else "infer"
-        kind: Literal["server", "internal"] = "server" if self.door in ("http", "grpc") else "internal"
-        error = None if code in NOT_OURS else code
-        yield Span(name, trace.own, trace.parent, kind, self.started_ns, self.ended_ns, attributes, trace.links, error)
+        yield Span(sort, trace.own, trace.parent, self.started_ns, self.ended_ns, attributes, trace.links)
 
 
 class WindowEnd(NamedTuple):
@@ -79,15 +75,9 @@ class WindowEnd(NamedTuple):
     def spans(self) -> Iterator[Span]:
         """The one span of a window."""
         trace = self.trace
-        attributes: dict[str, Value] = {
-            **_DOORS["stream"],
-            "messaging.destination.name": self.topic,
-            "messaging.consumer.group.name": self.name,
-            "messaging.batch.message_count": self.events,
-            "headrace.failed": self.failed,
-        }
-        name = f"process {self.topic}"
-        yield Span(name, trace.own, trace.parent, "consumer", self.started_ns, self.ended_ns, attributes, trace.links)
+        attributes = {"messaging.batch.message_count": self.events, "headrace.failed": self.failed}
+        sort = _window(self.name, self.topic)
+        yield Span(sort, trace.own, trace.parent, self.started_ns, self.ended_ns, attributes, trace.links)
 
 
 class BatchTrace:
@@ -131,7 +121,7 @@ class BatchTrace:
         steps, ended = timing.steps, self._moments.ended if timing.steps is self._moments else None
         self._telemetry.export(
             BatchEnd(
-                self._own, self._members, str(pipeline.ref), pipeline.model_name, timing.batch_size,
+                self._own, self._members, pipeline.ref, pipeline.model_name, timing.batch_size,
                 not timing.run_s, timing.started, steps, ended, now, offset_ns,
             )
         )  # fmt: skip
@@ -159,7 +149,7 @@ class BatchEnd(NamedTuple):
 
     own: TraceContext
     members: Sequence[tuple[Trace, float]]
-    pipeline: str
+    ref: PipelineRef
     model: str
     size: int
     failed: bool
@@ -171,22 +161,15 @@ class BatchEnd(NamedTuple):
 
     def spans(self) -> Iterator[Span]:
         """The span of the batch below its first traced request and linked to all; the phases below each of these."""
-        error = "_OTHER" if self.failed else None
-        about: dict[str, Value] = {
-            "headrace.pipeline": self.pipeline,
-            "headrace.model": self.model,
-            "headrace.batch_size": self.size,
-        }
-        if error is not None:
-            about["error.type"] = error
         began, links = self._wall(self.started), [trace.own for trace, _ in self.members]
-        yield Span("batch", self.own, links[0], "internal", began, self.ended_ns, about, links, error)
+        sort, size = _batch(self.ref, self.model, self.failed), {"headrace.batch_size": self.size}
+        yield Span(sort, self.own, links[0], began, self.ended_ns, size, links)
         phases = self._phases()
         for trace, queued_at in self.members:
             below = trace.own
-            yield Span("queue", below.child(), below, "internal", self._wall(queued_at), began, {})
+            yield Span(_phase("queue"), below.child(), below, self._wall(queued_at), began)
             for phase, start, stop in phases:
-                yield Span(phase, below.child(), below, "internal", start, stop, {})
+                yield Span(_phase(phase), below.child(), below, start, stop)
 
     def _phases(self) -> list[Interval]:
         """Each phase from the start of its first step to the end of its last one."""
@@ -203,6 +186,37 @@ class BatchEnd(NamedTuple):
 
     def _wall(self, moment: float) -> int:
         return int(moment * 1e9) + self.offset_ns
+
+
+@lru_cache(SORTS)
+def _request(door: str, ref: PipelineRef | None, code: str) -> Sort:
+    attributes = {**_DOORS.get(door, {}), "headrace.door": door}
+    if ref is not None:
+        attributes |= {"headrace.pipeline": ref.name, "headrace.version": ref.version}
+    if code != "ok":
+        attributes["error.type"] = code
+    name = f"infer {ref.name}" if ref else "infer"
+    kind: Kind = "server" if door in ("http", "grpc") else "internal"
+    return Sort(name, kind, attributes, None if code in NOT_OURS else code)
+
+
+@lru_cache(SORTS)
+def _window(name: str, topic: str) -> Sort:
+    named = {"messaging.destination.name": topic, "messaging.consumer.group.name": name}
+    return Sort(f"process {topic}", "consumer", {**_DOORS["stream"], **named})
+
+
+@lru_cache(SORTS)
+def _batch(ref: PipelineRef, model: str, failed: bool) -> Sort:
+    about: dict[str, Value] = {"headrace.pipeline": str(ref), "headrace.model": model}
+    if failed:
+        return Sort("batch", "internal", {**about, "error.type": _UNKNOWN}, _UNKNOWN)
+    return Sort("batch", "internal", about)
+
+
+@lru_cache(SORTS)
+def _phase(name: str) -> Sort:
+    return Sort(name)
 
 
 def facts(result: Result) -> dict[str, Value]:

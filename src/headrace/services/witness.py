@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from headrace.core.logging import logger, request_id, traced
-from headrace.core.telemetry import NullTelemetry, Telemetry, Trace, begun, current, until_next
+from headrace.core.telemetry import NullTelemetry, Telemetry, Trace, begun, chosen, current
 from headrace.domain.errors import EngineError
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.registry import PipelineRef
@@ -54,19 +54,15 @@ class Witness:
         self.tells = lines != "none"
         """Whether any request gets a line."""
         self._share = self.telemetry.share
-        self._left = until_next(self._share)
+        self._turns = chosen(self._share)
         self._lines = lines
 
     def begin(self, request: RequestContext) -> None:
         """*request* has come: decide whether it is traced."""
-        if not self.traces:
-            return
         parent = request.traceparent
-        if parent is None and (left := self._left - 1):  # nearly all take this way
-            self._left = left
+        if not self.traces or (parent is None and not next(self._turns)):
             return
         if parent is None:
-            self._left = until_next(self._share)
             trace = begun(1.0, None)
         else:
             trace = begun(self._share, parent, None if request.headers is None else request.headers.get("tracestate"))
