@@ -80,10 +80,17 @@ class Span(NamedTuple):
     links: Sequence[TraceContext] = ()
 
 
+class Parts(NamedTuple):
+    """Spans below *parent* of which nothing is told but their sort, and when each began and ended."""
+
+    parent: TraceContext
+    intervals: Sequence[tuple[Sort, int, int]]
+
+
 class Ended(Protocol):
     """What has ended, as few facts as tell its spans. They are asked for once."""
 
-    def spans(self) -> Iterable[Span]:
+    def spans(self) -> Iterable[Span | Parts]:
         """The spans of it."""
         ...
 

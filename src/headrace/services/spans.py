@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple, TypeVar
 
-from headrace.core.telemetry import Kind, Sort, Span, Telemetry, Trace, TraceContext, Value, current
+from headrace.core.telemetry import Kind, Parts, Sort, Span, Telemetry, Trace, TraceContext, Value, current
 from headrace.domain.batch import Batch
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.registry import PipelineRef
@@ -35,8 +35,7 @@ _UNKNOWN: Final = "_OTHER"
 SORTS: Final = 1024
 """Sorts of each kind that are remembered."""
 
-Interval = tuple[str, int, int]
-"""A phase, and when it began and ended."""
+_QUEUE: Final = Sort("queue")
 T = TypeVar("T")
 
 
@@ -159,29 +158,27 @@ class BatchEnd(NamedTuple):
     ended_ns: int
     offset_ns: int
 
-    def spans(self) -> Iterator[Span]:
+    def spans(self) -> Iterator[Span | Parts]:
         """The span of the batch below its first traced request and linked to all; the phases below each of these."""
         began, links = self._wall(self.started), [trace.own for trace, _ in self.members]
         sort, size = _batch(self.ref, self.model, self.failed), {"headrace.batch_size": self.size}
         yield Span(sort, self.own, links[0], began, self.ended_ns, size, links)
         phases = self._phases()
         for trace, queued_at in self.members:
-            below = trace.own
-            yield Span(_phase("queue"), below.child(), below, self._wall(queued_at), began)
-            for phase, start, stop in phases:
-                yield Span(_phase(phase), below.child(), below, start, stop)
+            yield Parts(trace.own, [(_QUEUE, self._wall(queued_at), began), *phases])
 
-    def _phases(self) -> list[Interval]:
+    def _phases(self) -> list[tuple[Sort, int, int]]:
         """Each phase from the start of its first step to the end of its last one."""
-        phases: list[Interval] = []
+        phases: list[tuple[Sort, int, int]] = []
         stop = self._wall(self.started)
         for index, (phase, _, seconds) in enumerate(self.steps):
             took = int(seconds * 1e9)
             start = stop if self.ended is None else self._wall(self.ended[index]) - took
             stop = start + took
-            if phases and phases[-1][0] == phase:
+            sort = _phase(phase)
+            if phases and phases[-1][0] is sort:
                 start = phases.pop()[1]
-            phases.append((phase, start, stop))
+            phases.append((sort, start, stop))
         return phases
 
     def _wall(self, moment: float) -> int:

@@ -70,9 +70,9 @@ class OpenTelemetry:
         self.delivery = Delivery(traces_url(endpoint), headers or {})
         known = Resource.create({**_about_this_process(), **_named(service, version)})
         self._encoder = Encoder(known.attributes)
-        self._delivery, self._spans = self._encoder.begin()
         self._ended: list[Ended] = []
-        self._waiting: deque[tuple[Any, int]] = deque()
+        self._spans: list[bytes] = []
+        self._waiting: deque[list[bytes]] = deque()
         self._lock = threading.Lock()
         self._awake = threading.Event()
         self._closing = False
@@ -91,17 +91,17 @@ class OpenTelemetry:
     def _write(self) -> None:
         for ended in self._ended:
             try:
-                self._encoder.add(self._spans, ended.spans())
+                self._encoder.write(self._spans, ended.spans())
             except Exception:  # whatever it is, requests go on, and the next one gets its chance
                 log.exception("spans are lost: they cannot be written")
         self._ended.clear()
 
     def _pack(self) -> None:
         """The delivery is full, or it is time to send it; the oldest leaves where there is no place."""
-        self._waiting.append((self._delivery, len(self._spans)))
-        self._delivery, self._spans = self._encoder.begin()
+        self._waiting.append(self._spans)
+        self._spans = []
         if len(self._waiting) > WAITING:
-            self.delivery.lost += self._waiting.popleft()[1]
+            self.delivery.lost += len(self._waiting.popleft())
         self._awake.set()
 
     def close(self, limit_s: float) -> None:
@@ -123,13 +123,13 @@ class OpenTelemetry:
     def _send_all(self) -> None:
         with self._lock:
             self._write()
-            if len(self._spans):
+            if self._spans:
                 self._pack()
         self._awake.clear()
         while self._waiting:
             try:
-                delivery, spans = self._waiting.popleft()
-                self.delivery.deliver(delivery.SerializeToString(), spans)
+                spans = self._waiting.popleft()
+                self.delivery.deliver(self._encoder.delivery(spans), len(spans))
             except Exception:  # whatever it is, the next delivery gets its chance
                 log.exception("traces are lost: they cannot be sent")
 

@@ -1,19 +1,27 @@
-"""What do spans look like in OTLP? Protobuf messages, filled straight from ours.
+"""What do spans look like in OTLP? OpenTelemetry's protobuf messages, of which we write what each of them has.
 
-The SDK's encoder wants the SDK's spans, which cost several times as much to make as the messages do. What all spans of
-a sort have in common is merged into a message as bytes, in one step.
+The SDK's encoder wants the SDK's spans, which cost several times as much to make as the messages do. Protobuf lets a
+message be cut into parts, one after another in any order: what all spans of a sort have in common is written once, by
+the library, and the numbers and times of each, which are of one width, stand behind it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from random import randbytes
+from struct import Struct
 from typing import Any, Final
 
-from headrace.core.telemetry import Sort, Span, Value
+from headrace.core.telemetry import Parts, Sort, Span, TraceContext, Value
 
 SCOPE: Final = "headrace"
 MOST_SORTS: Final = 4096
 """Written sorts that are kept."""
+_NUMBERS: Final = Struct("<2s16s2s8sBQBQ2sI").pack
+"""Of the trace and of the span, when it began and ended, and flags: each behind its tag, bytes also behind their length."""
+_TRACE_ID, _SPAN_ID, _PARENT_ID, _BEGAN, _ENDED, _FLAGS = b"\x0a\x10", b"\x12\x08", b"\x22\x08", 0x39, 0x41, b"\x85\x01"
+_IN_DELIVERY, _IN_GROUP, _IN_SCOPE = 0x0A, 0x12, 0x12
 _FIELDS: Final[Mapping[type, str]] = {
     str: "string_value", bool: "bool_value", int: "int_value", float: "double_value",
 }  # fmt: skip
@@ -23,12 +31,13 @@ class Encoder:
     """Writes deliveries, ``ExportTraceServiceRequest``, of the spans of one *resource*."""
 
     def __init__(self, resource: Mapping[str, Any]) -> None:
-        from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+        from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, SpanFlags, Status
         from opentelemetry.proto.trace.v1.trace_pb2 import Span as Message
-        from opentelemetry.proto.trace.v1.trace_pb2 import SpanFlags, Status
 
-        self._delivery = ExportTraceServiceRequest
-        self._resource = resource
+        group, scope = ResourceSpans(), ScopeSpans()
+        _describe(group.resource.attributes, resource)
+        scope.scope.name = SCOPE
+        self._resource, self._scope = group.SerializeToString(), scope.SerializeToString()
         self._kinds = {
             "server": Message.SPAN_KIND_SERVER,
             "consumer": Message.SPAN_KIND_CONSUMER,
@@ -39,34 +48,45 @@ class Encoder:
         self._here = SpanFlags.SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK | 1  # 1: sampled
         self._elsewhere = self._here | SpanFlags.SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK
 
-    def begin(self) -> tuple[Any, Any]:
-        """A delivery, and the list in it that `add` fills."""
-        delivery = self._delivery()
-        group = delivery.resource_spans.add()
-        _describe(group.resource.attributes, self._resource)
-        scope = group.scope_spans.add()
-        scope.scope.name = SCOPE
-        return delivery, scope.spans
+    def delivery(self, written: Iterable[bytes]) -> bytes:
+        """A delivery of spans that are *written*."""
+        spans = b"".join([part for span in written for part in (_head(_IN_SCOPE, len(span)), span)])
+        scope = _head(_IN_GROUP, len(self._scope) + len(spans)) + self._scope
+        group = _head(_IN_DELIVERY, len(self._resource) + len(scope) + len(spans)) + self._resource
+        return b"".join((group, scope, spans))
 
-    def add(self, messages: Any, spans: Iterable[Span]) -> None:
-        """Append *spans* to the list *messages*."""
-        for sort, (trace_id, span_id, state), parent, started_ns, ended_ns, attributes, links in spans:
-            message = messages.add(
-                trace_id=trace_id.to_bytes(16, "big"),
-                span_id=span_id.to_bytes(8, "big"),
-                parent_span_id=b"" if parent is None else parent.span_id.to_bytes(8, "big"),
-                start_time_unix_nano=started_ns,
-                end_time_unix_nano=ended_ns,
-                flags=self._here if parent is None or sort.kind == "internal" else self._elsewhere,
+    def write(self, written: list[bytes], spans: Iterable[Span | Parts]) -> None:
+        """Append each of *spans* to what is *written*."""
+        for one in spans:
+            if isinstance(one, Span):
+                written.append(self._span(one))
+            else:
+                self._parts(written, one)
+
+    def _span(self, span: Span) -> bytes:
+        sort, own, parent, began_ns, ended_ns, attributes, links = span
+        flags = self._here if parent is None or sort.kind == "internal" else self._elsewhere
+        numbers = _NUMBERS(
+            _TRACE_ID, own.trace_id.to_bytes(16, "big"), _SPAN_ID, own.span_id.to_bytes(8, "big"),
+            _BEGAN, began_ns, _ENDED, ended_ns, _FLAGS, flags,
+        )  # fmt: skip
+        rest = self._message(trace_state=own.state)
+        _describe(rest.attributes, attributes)
+        for link in links:
+            there, its_span = link.trace_id.to_bytes(16, "big"), link.span_id.to_bytes(8, "big")
+            rest.links.add(trace_id=there, span_id=its_span, flags=self._elsewhere)
+        return b"".join((self._sorts.get(sort) or self._sort(sort), numbers, _below(parent), rest.SerializeToString()))
+
+    def _parts(self, written: list[bytes], parts: Parts) -> None:
+        trace_id, _, state = parts.parent
+        trace, above = trace_id.to_bytes(16, "big"), _below(parts.parent)
+        if state:
+            above += self._message(trace_state=state).SerializeToString()
+        for sort, began_ns, ended_ns in parts.intervals:
+            numbers = _NUMBERS(
+                _TRACE_ID, trace, _SPAN_ID, randbytes(8), _BEGAN, began_ns, _ENDED, ended_ns, _FLAGS, self._here
             )
-            if state:
-                message.trace_state = state
-            message.MergeFromString(self._sorts.get(sort) or self._sort(sort))
-            if attributes:
-                _describe(message.attributes, attributes)
-            for link in links:
-                there, its_span = link.trace_id.to_bytes(16, "big"), link.span_id.to_bytes(8, "big")
-                message.links.add(trace_id=there, span_id=its_span, flags=self._elsewhere)
+            written.append((self._sorts.get(sort) or self._sort(sort)) + numbers + above)
 
     def _sort(self, sort: Sort) -> bytes:
         """What all spans of a *sort* have in common, written down."""
@@ -78,6 +98,21 @@ class Encoder:
             common.status.code, common.status.message = self._error, sort.error
         written = self._sorts[sort] = bytes(common.SerializeToString())
         return written
+
+
+@lru_cache(4096)
+def _head(tag: int, length: int) -> bytes:
+    """What stands before a message of that *length* in another one: seven bits of it at a time, the lowest first."""
+    head = bytearray((tag,))
+    while length > 0x7F:
+        head.append(length & 0x7F | 0x80)
+        length >>= 7
+    head.append(length)
+    return bytes(head)
+
+
+def _below(parent: TraceContext | None) -> bytes:
+    return b"" if parent is None else _PARENT_ID + parent.span_id.to_bytes(8, "big")
 
 
 def _describe(messages: Any, attributes: Mapping[str, Value]) -> None:
