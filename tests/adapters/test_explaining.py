@@ -9,7 +9,11 @@ from headrace.domain.registry import PipelineRef
 from headrace.services.context import Result, Timing
 from headrace.services.costs import BatchCost
 
-STEPS = [("preprocess", "inputs", 0.001), ("infer", "model", 0.004), ("postprocess", "top", 0.002)]
+STEPS = [
+    ("preprocess", "inputs", 0.001, 0.0),
+    ("infer", "model", 0.004, 0.001),
+    ("postprocess", "top", 0.002, 0.005),
+]
 
 
 def answered(watch: Stopwatch, *, queue_s: float = 0.003, run_s: float = 0.01, cached: bool = False) -> Result:

@@ -30,9 +30,9 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def body() -> bytes:
     encoder = Encoder({"service.name": "shop"})
-    whole, messages = encoder.begin()
-    encoder.add(messages, [Span(Sort("batch"), TraceContext(7, 1), None, 10, 20)])
-    return bytes(whole.SerializeToString())
+    written: list[bytes] = []
+    encoder.write(written, [Span(Sort("batch"), TraceContext(7, 1), None, 10, 20)])
+    return encoder.delivery(written)
 
 
 def opened(url: str) -> Delivery:

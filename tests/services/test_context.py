@@ -63,5 +63,5 @@ async def test_a_batch_says_how_large_it_was_and_where_its_time_went(engine: Eng
 
     assert timed.timing.batch_size == 3
     assert [step[:2] for step in timed.timing.steps] == [("preprocess", "inputs"), ("infer", "model")]
-    assert timed.timing.run_s >= sum(seconds for _, _, seconds in timed.timing.steps) > 0
+    assert timed.timing.run_s >= sum(seconds for _, _, seconds, _ in timed.timing.steps) > 0
     assert timed.queue_s >= 0

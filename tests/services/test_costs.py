@@ -11,6 +11,7 @@ from tests.services.pipelines import DOUBLE, Columns, Held, pipeline, x
 
 from headrace.domain.batch import Batch
 from headrace.domain.errors import InvalidInput
+from headrace.domain.step import Took
 from headrace.domain.tensors import TensorSpec
 from headrace.domain.tokens import tokens_per_row
 from headrace.services.context import Inputs, RequestContext, Result
@@ -24,14 +25,14 @@ PHASES = ("preprocess", "infer", "postprocess")
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from(PHASES), st.just("step"), seconds), max_size=8),
+    st.lists(st.tuples(st.sampled_from(PHASES), st.just("step"), seconds, st.just(0.0)), max_size=8),
     st.floats(0, 1e3),
     st.floats(0, 1e3),
     st.lists(st.tuples(st.integers(1, 50), st.integers(0, 4096)), min_size=1, max_size=40),
     st.booleans(),
 )
 def test_the_rows_of_a_batch_cost_its_device_time_times_the_price(
-    steps: list[tuple[str, str, float]],
+    steps: list[Took],
     cpu: float,
     cuda: float,
     requests: list[tuple[int, int]],
@@ -46,8 +47,8 @@ def test_the_rows_of_a_batch_cost_its_device_time_times_the_price(
         shares.append(cost.share(range(start, start + rows)))
         start += rows
 
-    model = math.fsum(took for phase, _, took in steps if phase == "infer")
-    around = math.fsum(took for phase, _, took in steps if phase != "infer")
+    model = math.fsum(took for phase, _, took, _ in steps if phase == "infer")
+    around = math.fsum(took for phase, _, took, _ in steps if phase != "infer")
     assert math.fsum(one.amount for one in shares) == pytest.approx(model * cuda + around * cpu, rel=1e-9)
     assert math.fsum(one.device_s for one in shares) == pytest.approx(model + around, rel=1e-9)
     assert all(one.amount >= 0 and one.currency == "EUR" for one in shares)
@@ -56,7 +57,7 @@ def test_the_rows_of_a_batch_cost_its_device_time_times_the_price(
 
 
 def test_rows_share_by_their_tokens_and_alike_without() -> None:
-    steps = [("infer", "model", 2.0)]
+    steps = [("infer", "model", 2.0, 0.0)]
     prices = Prices({"cpu": 3.0}, "USD")
 
     alike, by_tokens = prices.batch(steps, 4, "cpu", None), prices.batch(steps, 4, "cpu", [1, 0, 3, 8])
@@ -89,7 +90,7 @@ async def test_what_the_requests_of_a_run_cost_comes_to_what_is_counted() -> Non
     await engine.run(DOUBLE, Batch({"x": list(range(5))}), RequestContext(mode="job"))
     await engine.close(5)
 
-    spent = sum(seconds for batch in batches(results) for _, _, seconds in batch.timing.steps)
+    spent = sum(seconds for batch in batches(results) for _, _, seconds, _ in batch.timing.steps)
     assert math.fsum(amount(one) for one in results) == pytest.approx(spent * 0.5, rel=1e-9)
     assert measures.costs[DOUBLE, "request"] == pytest.approx(spent * 0.5, rel=1e-9)
     assert measures.costs[DOUBLE, "job"] > 0

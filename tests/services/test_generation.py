@@ -284,5 +284,5 @@ async def test_a_generated_answer_is_measured_as_a_batch_of_one_row(engine: Engi
     async with aclosing(engine.generate(DOUBLE, x(1), request())) as rows:
         assert len([row async for row in rows]) == 3
 
-    assert engine.measures.batch_sizes[DOUBLE, "request"].sum == 1
-    assert engine.measures.phases[DOUBLE, "request", "infer"].sum > 0
+    assert engine.measures.batches.sizes[DOUBLE, "request"].sum == 1
+    assert engine.measures.batches.phases[DOUBLE, "request", "infer"].sum > 0

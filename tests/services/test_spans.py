@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from tests.services.pipelines import Columns, Held, Remote, double, pipeline
+from tests.services.telemetry import Kept
 
-from headrace.core.telemetry import Ended, Span, begun, current, outgoing
+from headrace.core.telemetry import Span, begun, current, outgoing
 from headrace.domain.batch import Batch
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.step import Context
@@ -21,40 +22,25 @@ from headrace.services.witness import Slice, Witness
 BEFORE_S = 0.05
 
 
-class Kept:
-    """A Telemetry that keeps what it is given, as it is given."""
-
-    share = 0.0
-
-    def __init__(self) -> None:
-        self.ended: list[Ended] = []
-
-    def export(self, ended: Ended) -> None:
-        self.ended.append(ended)
-
-    def close(self, limit_s: float) -> None:
-        pass
-
-
 async def late_call(function: Callable[..., Any], *args: Any) -> Any:
     """A `Call` that takes a while before it begins, as a busy machine's does."""
     await asyncio.sleep(BEFORE_S)
     return function(*args)
 
 
-async def spans_of(served: Pipeline, call: Any, *, around: bool = True) -> dict[str, Span]:
+async def spans_of(served: Pipeline, call: Any) -> dict[str, Span]:
     """What the batcher does with a traced batch; its spans by name."""
-    kept, context = Kept(), Context()
+    kept, context = Kept(0.0), Context()
     trace = begun(1.0, None)
     started = time.monotonic()
     batch = Witness(kept).batch([Slice(trace, started)], served)
     assert batch is not None
     timing = Timing(1, started=started)
-    await run_batch(served, Batch({"x": [1.0]}), context, batch.around(call, context) if around else call)
+    await run_batch(served, Batch({"x": [1.0]}), context, batch.around(call))
     timing.run_s = time.monotonic() - started
     timing.steps = context.timings
     batch.end(timing)
-    return {span.sort.name: span for ended in kept.ended for span in ended.spans()}
+    return {span.sort.name: span for span in kept.spans}
 
 
 async def test_a_phase_begins_when_it_began_and_not_when_the_one_before_ended() -> None:
@@ -77,13 +63,6 @@ async def test_what_is_awaited_begins_when_it_began_too() -> None:
 
     assert spans["infer"].started_ns - spans["preprocess"].ended_ns < BEFORE_S * 1e9
     assert spans["infer"].ended_ns - spans["infer"].started_ns >= BEFORE_S * 1e9
-
-
-async def test_without_those_moments_each_phase_follows_on_the_one_before() -> None:
-    spans = await spans_of(pipeline(Held()), late_call, around=False)
-
-    assert spans["preprocess"].started_ns == spans["batch"].started_ns == spans["queue"].ended_ns
-    assert spans["infer"].started_ns == spans["preprocess"].ended_ns
 
 
 @pytest.mark.parametrize("where", ["here", "thread"])

@@ -16,7 +16,7 @@ def served(ref: PipelineRef, rows: int) -> Measures:
     measures = Measures()
     measures.request(ref, "request", "http", "ok", 0.5)
     measures.request(None, "request", "http", "not_found", 0.1)
-    measures.batch(ref, Timing(steps=[("infer", "model", 0.25)], batch_size=rows), 0.125)
+    measures.batch(ref, Timing(steps=[("infer", "model", 0.25, 0.0)], batch_size=rows), 0.125)
     measures.lookups(ref).hit += 1
     return measures
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 from tests.services.pipelines import DOUBLE, Columns, Held, Remote, pipeline, x
+from tests.services.telemetry import Kept
 
 from headrace.core.logging import LoggingSettings, configure, logger, request_id
-from headrace.core.telemetry import Ended, Span, TraceContext, begun, outgoing
+from headrace.core.telemetry import TraceContext, begun, outgoing
 from headrace.domain.batch import Batch
 from headrace.domain.errors import InvalidInput, InvalidRequest, Overloaded
 from headrace.domain.routing import Asked, Router
@@ -24,23 +25,6 @@ from headrace.services.witness import Lines, Witness
 
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 UNSAMPLED = CALLER[:-1] + "0"
-
-
-class Kept:
-    """A Telemetry that keeps what it is given."""
-
-    def __init__(self, share: float = 1.0) -> None:
-        self.spans: list[Span] = []
-        self.share = share
-
-    def export(self, ended: Ended) -> None:
-        self.spans += ended.spans()
-
-    def close(self, limit_s: float) -> None:
-        pass
-
-    def named(self, *names: str) -> list[Span]:
-        return [span for span in self.spans if span.sort.name in names]
 
 
 async def served(kept: Kept | None, lines: Lines = "none", model: Any = None) -> Inference:

@@ -65,9 +65,9 @@ class Stopwatch:
             return
         self._until("prepare", begun - result.queue_s)
         self._until("queue", begun)
-        for phase, _, seconds in timing.steps:
+        for phase, _, seconds, _ in timing.steps:
             self._add(phase, seconds)
-        self._add("hand_over", timing.run_s - sum(seconds for _, _, seconds in timing.steps))
+        self._add("hand_over", timing.run_s - sum(seconds for _, _, seconds, _ in timing.steps))
         self._last = ended
         self._until("deliver", now)
 
@@ -94,7 +94,7 @@ def explained(result: Result, watch: Stopwatch) -> dict[str, Any]:
         "queue_ms": _ms(result.queue_s),
         "run_ms": _ms(timing.run_s),
         "batch_size": timing.batch_size,
-        "steps": [{"phase": phase, "name": name, "ms": _ms(seconds)} for phase, name, seconds in timing.steps],
+        "steps": [{"phase": phase, "name": name, "ms": _ms(seconds)} for phase, name, seconds, _ in timing.steps],
     }
     if result.cost is not None:
         told["cost"] = {name: value for name, value in asdict(result.cost).items() if value is not None}

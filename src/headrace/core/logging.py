@@ -21,7 +21,7 @@ from headrace.core.masking import masked
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 """The id of the request that is being worked on; `configure` puts it into every line."""
-traced: ContextVar[tuple[str | None, str] | None] = ContextVar("traced", default=None)
+traced: ContextVar[tuple[str | None, int] | None] = ContextVar("traced", default=None)
 """A request that is traced, by its `request_id`, and the id of its trace, which goes into the lines of that request.
 
 Both, because a context may be one that began for another request: what that one left here concerns nobody else.
@@ -123,7 +123,7 @@ def _add_ids(_logger: Any, _method: str, event: EventDict) -> EventDict:
     if (current := request_id.get()) is not None:
         event.setdefault("request_id", current)
     if (found := traced.get()) is not None and event.get("request_id") == found[0]:
-        event.setdefault("trace_id", found[1])
+        event.setdefault("trace_id", f"{found[1]:032x}")
     return event
 
 

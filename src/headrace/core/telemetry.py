@@ -22,6 +22,8 @@ Kind = Literal["server", "consumer", "internal"]
 _TRACEPARENT: Final = re.compile(r"(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _LONGEST: Final = 512
 _SAMPLED: Final = 1
+TOGETHER: Final = 64
+"""So many are chosen at a time: one by one it would be done with cold caches."""
 _FAR: Final = 2**60
 """Requests that no server lives to see."""
 
@@ -144,8 +146,9 @@ def chosen(share: float) -> Iterator[bool]:
     of them would, without drawing one.
     """
     while True:
-        yield from repeat(False, _before_next(share))
-        yield True
+        for before in [_before_next(share) for _ in range(TOGETHER)]:
+            yield from repeat(False, before)
+            yield True
 
 
 def _before_next(share: float) -> int:

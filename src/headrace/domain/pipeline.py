@@ -139,9 +139,9 @@ class Pipeline:
 
     def coerced(self, batch: Batch, context: Context) -> Batch:
         """*batch* with the values of requests as the columns that the pipeline takes."""
-        started = time.perf_counter()
+        began = time.monotonic()
         batch = coerce(batch, self.inputs)
-        context.timings.append(("preprocess", "inputs", time.perf_counter() - started))
+        context.timings.append(("preprocess", "inputs", time.monotonic() - began, began))
         return batch
 
     def prepared(self, batch: Batch, context: Context) -> Batch:
@@ -180,10 +180,10 @@ class Segment:
                 return _fail_all(batch, DeadlineExceeded(f"the deadline passed before step {step.name!r}"))
             if phase == "infer":
                 context.tokens = tokens_per_row(batch)
-            started = time.perf_counter()
+            began = time.monotonic()
             run = cast(Callable[[Batch, Context], Batch], step.run)
             batch = isolate(partial(_second, run, context), batch, named, pure=step.pure, cap=self._cap)
-            context.timings.append((phase, step.name, time.perf_counter() - started))
+            context.timings.append((phase, step.name, time.monotonic() - began, began))
         return batch
 
 
@@ -212,13 +212,13 @@ async def _wait(stage: Stage, batch: Batch, context: Context) -> Batch:
         return _fail_all(batch, DeadlineExceeded(f"the deadline passed before step {stage.step.name!r}"))
     if stage.phase == "infer":
         context.tokens = tokens_per_row(batch)
-    started = time.perf_counter()
+    began = time.monotonic()
     try:
         return await cast(Awaitable[Batch], stage.step.run(batch, context))
     except Exception as error:
         return _fail_all(batch, as_engine_error(error, f"step {stage.step.name!r}"))
     finally:
-        context.timings.append((stage.phase, stage.step.name, time.perf_counter() - started))
+        context.timings.append((stage.phase, stage.step.name, time.monotonic() - began, began))
 
 
 def _fail_all(batch: Batch, error: EngineError) -> Batch:

@@ -27,6 +27,10 @@ def in_turn(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
     return [function(item) for item in items]
 
 
+Took = tuple[str, str, float, float]
+"""A step that ran: its phase and its name, the seconds that it took, and when it began by the monotonic clock."""
+
+
 @dataclass(slots=True)
 class Context:
     """What a step may know beside its columns.
@@ -34,7 +38,7 @@ class Context:
     *options* steer the engine and the steps; requests with different options never share a batch. *values* are
     batch-wide (statistics); what belongs to a row is a column. *deadline* is in seconds of the monotonic clock.
     *map* applies a function to many rows, in parallel threads where the executor offers them. *timings* collect
-    (phase, step, seconds) as the pipeline runs; *tokens* are those of each row, where the model reads any. *crowded*
+    what took how long as the pipeline runs; *tokens* are those of each row, where the model reads any. *crowded*
     says that there is more work than this call, at the same time or right before: it should leave it processors.
     """
 
@@ -42,7 +46,7 @@ class Context:
     values: Mapping[str, Any] = field(default_factory=dict)
     deadline: float | None = None
     map: Map = in_turn
-    timings: list[tuple[str, str, float]] = field(default_factory=list)
+    timings: list[Took] = field(default_factory=list)
     tokens: Sequence[int] | None = None
     crowded: bool = False
 

@@ -43,4 +43,4 @@ async def in_place(function: Callable[[Batch, Context], Batch], batch: Batch, co
 
 def seconds_of(context: Context) -> float:
     """How long the steps of a batch took together."""
-    return sum(seconds for _, _, seconds in context.timings)
+    return sum(seconds for _, _, seconds, _ in context.timings)

@@ -363,7 +363,7 @@ class Batcher:
         if done is None:
             return
         if not done.failures:
-            self.placement.observe(timing.batch_size, sum(seconds for _, _, seconds in timing.steps))
+            self.placement.observe(timing.batch_size, sum(seconds for _, _, seconds, _ in timing.steps))
         self._measures.batch(self.pipeline.ref, timing, waited_s, done, device=self.pipeline.device)
 
     def _settle(self) -> None:

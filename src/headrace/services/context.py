@@ -11,6 +11,7 @@ from headrace.core.telemetry import Trace
 from headrace.domain.batch import Outcome, pick_rows
 from headrace.domain.errors import EngineError
 from headrace.domain.registry import PipelineRef
+from headrace.domain.step import Took
 from headrace.domain.tensors import Column
 from headrace.services.costs import BatchCost, Cost
 
@@ -75,14 +76,14 @@ class Inputs:
 
 @dataclass(slots=True)
 class Timing:
-    """Where the time of one batch went: (phase, step, seconds) for each step, and how many rows there were.
+    """Where the time of one batch went: what each step took, and how many rows there were.
 
     It *started* at that second of the monotonic clock (0: there was no batch) and took *run_s* altogether.
     """
 
     batch_size: int = 0
     run_s: float = 0.0
-    steps: Sequence[tuple[str, str, float]] = ()
+    steps: Sequence[Took] = ()
     started: float = 0.0
     cost: BatchCost | None = None
     tokens: Sequence[int] | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-Steps = Sequence[tuple[str, str, float]]
+from headrace.domain.step import Took
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +46,13 @@ class Prices:
         self.currency = currency
         self._per_device_s = per_device_s
 
-    def batch(self, steps: Steps, size: int, device: str, tokens: Sequence[int] | None) -> BatchCost:
+    def batch(self, steps: Sequence[Took], size: int, device: str, tokens: Sequence[int] | None) -> BatchCost:
         """The cost of a batch: its model ran on *device*, all its other steps on the processor.
 
         Rows that failed have taken their time like the others and bear their share.
         """
-        infer = sum(seconds for phase, _, seconds in steps if phase == "infer")
-        around = sum(seconds for phase, _, seconds in steps if phase != "infer")
+        infer = sum(seconds for phase, _, seconds, _ in steps if phase == "infer")
+        around = sum(seconds for phase, _, seconds, _ in steps if phase != "infer")
         amount = infer * self._price(device) + around * self._price("cpu")
         return BatchCost(amount, self.currency, infer + around, size, tokens)
 

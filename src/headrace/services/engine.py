@@ -192,7 +192,7 @@ class Engine:
             if self.witness is not None and request.trace is not None:
                 spans = self.witness.batch([Slice(request.trace, asked_at)], served.pipeline)
             try:
-                call = served.executor.call if spans is None else spans.around(served.executor.call, context)
+                call = served.executor.call if spans is None else spans.around(served.executor.call)
                 done = await self._run_batch(served.pipeline, part, context, call)
             finally:
                 served.batcher.leave()

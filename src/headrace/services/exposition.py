@@ -62,13 +62,15 @@ def _requests(show: Shown, engine: Engine) -> None:
         "headrace_phase_seconds",
         "Parts of a batch: its oldest request in the queue, and each phase.",
         ("pipeline", "version", "mode", "phase"),
-        lambda: (((ref.name, ref.version, mode, phase), seen) for (ref, mode, phase), seen in measures.phases.items()),
+        lambda: (
+            ((ref.name, ref.version, mode, phase), seen) for (ref, mode, phase), seen in measures.batches.phases.items()
+        ),
     )
     show.histogram(
         "headrace_batch_size",
         "Rows in a batch.",
         ("pipeline", "version", "mode"),
-        lambda: (((ref.name, ref.version, mode), seen) for (ref, mode), seen in measures.batch_sizes.items()),
+        lambda: (((ref.name, ref.version, mode), seen) for (ref, mode), seen in measures.batches.sizes.items()),
     )
     show.histogram(
         "headrace_confidence",

@@ -33,13 +33,13 @@ class Generation:
         self._chunks: Chunks | None = None
         self._working: asyncio.Future[Any] | None = None
         self._started = time.monotonic()
-        self._model_s = 0.0
+        self._model_s = self._model_began = 0.0
 
     @property
     def timing(self) -> Timing:
         """Where the time went so far, as that of a batch of one row; who reads the chunks slowly costs nothing."""
-        steps = [*self._context.timings, ("infer", "model", self._model_s)]
-        return Timing(1, sum(seconds for _, _, seconds in steps), steps, self._started)
+        steps = [*self._context.timings, ("infer", "model", self._model_s, self._model_began or self._started)]
+        return Timing(1, sum(seconds for _, _, seconds, _ in steps), steps, self._started)
 
     async def rows(self, inputs: Inputs) -> AsyncGenerator[Row]:
         """The answer to the one row of *inputs*, chunk by chunk. Raises EngineError."""
@@ -61,11 +61,12 @@ class Generation:
         return self._pipeline.completed(whole, self._context)
 
     async def _timed(self, work: Awaitable[Any]) -> Any:
-        started = time.monotonic()
+        began = time.monotonic()
+        self._model_began = self._model_began or began
         try:
             return await work
         finally:
-            self._model_s += time.monotonic() - started
+            self._model_s += time.monotonic() - began
 
     async def _next(self, chunks: Chunks | None) -> Any:
         if not isinstance(chunks, AsyncIterator):

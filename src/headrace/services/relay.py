@@ -77,7 +77,7 @@ class Relay:
         done: Batch | BaseException
         try:
             running.begin(running.entries, self._pipeline)
-            around = call if running.spans is None else running.spans.around(call, running.context)
+            around = call if running.spans is None else running.spans.around(call)
             done = await self._run_batch(self._pipeline, running.batch, running.context, around)
         except BaseException as error:
             done = error

@@ -59,7 +59,7 @@ class Running:
         """Take the batch through a *pipeline* that is synchronous, here and now."""
         if self.spans is None:
             return run_here(pipeline, self.batch, self.context)
-        return self.spans.within(self.context, run_here, pipeline, self.batch, self.context)
+        return self.spans.within(run_here, pipeline, self.batch, self.context)
 
     def hand_out(self, done: Batch, pipeline: Pipeline, measures: Measures) -> None:
         """Give each request its rows of *done*, and tell what they cost."""

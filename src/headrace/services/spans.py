@@ -14,8 +14,10 @@ from headrace.core.telemetry import Kind, Parts, Sort, Span, Telemetry, Trace, T
 from headrace.domain.batch import Batch
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.registry import PipelineRef
-from headrace.domain.step import Context
+from headrace.domain.step import Took
+from headrace.services.batch_run import in_place
 from headrace.services.context import Result, Timing
+from headrace.services.costs import Cost
 
 NOT_OURS: Final = frozenset({
     "ok", "cancelled", "invalid_request", "unauthenticated", "denied", "not_found", "ambiguous_version", "conflict",
@@ -36,28 +38,34 @@ SORTS: Final = 1024
 """Sorts of each kind that are remembered."""
 
 _QUEUE: Final = Sort("queue")
+Told = tuple[int, bool, "Cost | None"]
+"""How many rows there were, whether they were in the cache, and what they cost."""
 T = TypeVar("T")
 
 
 class RequestEnd(NamedTuple):
-    """A request was answered with *code*; *told* are the `facts` of its result."""
+    """A request was answered with *code*; of its result, if it came to one, this is *told*.
+
+    Times are seconds of the monotonic clock, here and below.
+    """
 
     trace: Trace
     door: str
     request_id: str
     ref: PipelineRef | None
     code: str
-    started_ns: int
-    ended_ns: int
-    told: Mapping[str, Value] | None
+    began: float
+    ended: float
+    told: Told | None
 
     def spans(self) -> Iterator[Span]:
         """The one span of a request."""
-        sort, trace = _request(self.door, self.ref, self.code), self.trace
-        attributes: dict[str, Value] = dict(self.told or {})
+        sort, trace, offset_ns = _request(self.door, self.ref, self.code), self.trace, _offset_ns()
+        attributes = {} if self.told is None else facts(*self.told)
         if self.request_id:
             attributes["headrace.request_id"] = self.request_id
-        yield Span(sort, trace.own, trace.parent, self.started_ns, self.ended_ns, attributes, trace.links)
+        began_ns, ended_ns = _wall_ns(self.began, offset_ns), _wall_ns(self.ended, offset_ns)
+        yield Span(sort, trace.own, trace.parent, began_ns, ended_ns, attributes, trace.links)
 
 
 class WindowEnd(NamedTuple):
@@ -68,121 +76,89 @@ class WindowEnd(NamedTuple):
     topic: str
     events: int
     failed: int
-    started_ns: int
-    ended_ns: int
+    began: float
+    ended: float
 
     def spans(self) -> Iterator[Span]:
         """The one span of a window."""
-        trace = self.trace
+        trace, offset_ns = self.trace, _offset_ns()
         attributes = {"messaging.batch.message_count": self.events, "headrace.failed": self.failed}
-        sort = _window(self.name, self.topic)
-        yield Span(sort, trace.own, trace.parent, self.started_ns, self.ended_ns, attributes, trace.links)
+        began_ns, ended_ns = _wall_ns(self.began, offset_ns), _wall_ns(self.ended, offset_ns)
+        yield Span(_window(self.name, self.topic), trace.own, trace.parent, began_ns, ended_ns, attributes, trace.links)
 
 
 class BatchTrace:
     """A batch of which something is traced: *members* are its traced requests, and since when each has waited."""
 
-    __slots__ = ("_members", "_moments", "_own", "_pipeline", "_telemetry")
+    __slots__ = ("_members", "_own", "_pipeline", "_telemetry")
 
     def __init__(self, telemetry: Telemetry, members: Sequence[tuple[Trace, float]], pipeline: Pipeline) -> None:
         self._telemetry = telemetry
         self._members = members
         self._pipeline = pipeline
         self._own = members[0][0].own.child()
-        self._moments = Moments()
         for trace, _ in members:
             trace.links.append(self._own)
 
-    def around(self, call: Callable[..., Awaitable[Batch]], context: Context) -> Callable[..., Awaitable[Batch]]:
-        """*call* such that what it runs, here or elsewhere, knows its trace, until `end`.
-
-        *context* notes from now on when a step ends.
-        """
+    def around(self, call: Callable[..., Awaitable[Batch]]) -> Callable[..., Awaitable[Batch]]:
+        """*call* such that what it runs, here or elsewhere, knows its trace, until `end`."""
         current.set(self._own)
-        context.timings = self._moments
+        return call if call is in_place else partial(self._elsewhere, call)
 
-        def calling(function: Callable[..., Batch], *args: Any) -> Awaitable[Batch]:
-            return call(partial(_placed, self._own, function), *args)
-
-        return calling
-
-    def within(self, context: Context, function: Callable[..., T], *args: Any) -> T:
-        """What ``function(*args)`` returns, which knows its trace; *context* notes when a step ends."""
-        context.timings = self._moments
-        return _placed(self._own, function, *args)
+    def within(self, function: Callable[..., T], *args: Any) -> T:
+        """What ``function(*args)`` returns, which knows its trace."""
+        token = current.set(self._own)
+        try:
+            return function(*args)
+        finally:
+            current.reset(token)
 
     def end(self, timing: Timing) -> None:
         """The batch is done; it failed as a whole if *timing* knows of no time that it took."""
         if current.get() is self._own:
             current.set(None)
-        pipeline, now = self._pipeline, time.time_ns()
-        offset_ns = now - int(time.monotonic() * 1e9)
-        steps, ended = timing.steps, self._moments.ended if timing.steps is self._moments else None
+        pipeline = self._pipeline
         self._telemetry.export(
-            BatchEnd(
-                self._own, self._members, pipeline.ref, pipeline.model_name, timing.batch_size,
-                not timing.run_s, timing.started, steps, ended, now, offset_ns,
-            )
-        )  # fmt: skip
+            BatchEnd(self._own, self._members, pipeline.ref, pipeline.model_name, timing, time.monotonic())
+        )
 
-
-class Moments(list[tuple[str, str, float]]):
-    """The timings of a Context, with the second of the monotonic clock at which each of the steps *ended*."""
-
-    __slots__ = ("ended",)
-
-    def __init__(self) -> None:
-        self.ended: list[float] = []
-
-    def append(self, step: tuple[str, str, float]) -> None:
-        """*step* has just ended."""
-        super().append(step)
-        self.ended.append(time.monotonic())
+    def _elsewhere(
+        self, call: Callable[..., Awaitable[Batch]], function: Callable[..., Batch], *args: Any
+    ) -> Awaitable[Batch]:
+        return call(self.within, function, *args)
 
 
 class BatchEnd(NamedTuple):
-    """A batch has ended. Without the moments when its steps *ended*, each is taken to follow on the one before.
-
-    *started* and *ended* are seconds of the monotonic clock, which is *offset_ns* before the other one.
-    """
+    """A batch has ended."""
 
     own: TraceContext
     members: Sequence[tuple[Trace, float]]
     ref: PipelineRef
     model: str
-    size: int
-    failed: bool
-    started: float
-    steps: Sequence[tuple[str, str, float]]
-    ended: Sequence[float] | None
-    ended_ns: int
-    offset_ns: int
+    timing: Timing
+    ended: float
 
     def spans(self) -> Iterator[Span | Parts]:
         """The span of the batch below its first traced request and linked to all; the phases below each of these."""
-        began, links = self._wall(self.started), [trace.own for trace, _ in self.members]
-        sort, size = _batch(self.ref, self.model, self.failed), {"headrace.batch_size": self.size}
-        yield Span(sort, self.own, links[0], began, self.ended_ns, size, links)
-        phases = self._phases()
+        timing, offset_ns = self.timing, _offset_ns()
+        began_ns, links = _wall_ns(timing.started, offset_ns), [trace.own for trace, _ in self.members]
+        sort, size = _batch(self.ref, self.model, not timing.run_s), {"headrace.batch_size": timing.batch_size}
+        yield Span(sort, self.own, links[0], began_ns, _wall_ns(self.ended, offset_ns), size, links)
+        phases = _phases(timing.steps, offset_ns)
         for trace, queued_at in self.members:
-            yield Parts(trace.own, [(_QUEUE, self._wall(queued_at), began), *phases])
+            yield Parts(trace.own, [(_QUEUE, _wall_ns(queued_at, offset_ns), began_ns), *phases])
 
-    def _phases(self) -> list[tuple[Sort, int, int]]:
-        """Each phase from the start of its first step to the end of its last one."""
-        phases: list[tuple[Sort, int, int]] = []
-        stop = self._wall(self.started)
-        for index, (phase, _, seconds) in enumerate(self.steps):
-            took = int(seconds * 1e9)
-            start = stop if self.ended is None else self._wall(self.ended[index]) - took
-            stop = start + took
-            sort = _phase(phase)
-            if phases and phases[-1][0] is sort:
-                start = phases.pop()[1]
-            phases.append((sort, start, stop))
-        return phases
 
-    def _wall(self, moment: float) -> int:
-        return int(moment * 1e9) + self.offset_ns
+def _phases(steps: Sequence[Took], offset_ns: int) -> list[tuple[Sort, int, int]]:
+    """Each phase from the beginning of its first step to the end of its last one."""
+    phases: list[tuple[Sort, int, int]] = []
+    for phase, _, seconds, began in steps:
+        sort, began_ns = _phase(phase), _wall_ns(began, offset_ns)
+        ended_ns = began_ns + int(seconds * 1e9)
+        if phases and phases[-1][0] is sort:
+            began_ns = phases.pop()[1]
+        phases.append((sort, began_ns, ended_ns))
+    return phases
 
 
 @lru_cache(SORTS)
@@ -216,27 +192,28 @@ def _phase(name: str) -> Sort:
     return Sort(name)
 
 
-def facts(result: Result) -> dict[str, Value]:
+def told_of(result: Result) -> Told:
     """What a span and a line tell of *result*, of which nothing else is kept."""
-    found: dict[str, Value] = {"headrace.rows": len(result.picks)}
-    if result.cached:
+    return len(result.picks), result.cached, result.cost
+
+
+def facts(rows: int, cached: bool, cost: Cost | None) -> dict[str, Value]:
+    """What is told of a result, by the names that it goes by."""
+    found: dict[str, Value] = {"headrace.rows": rows}
+    if cached:
         found["headrace.cached"] = True
-    if (cost := result.cost) is not None:
+    if cost is not None:
         found |= {"headrace.cost": cost.amount, "headrace.currency": cost.currency}
         if cost.tokens is not None:
             found["headrace.tokens"] = cost.tokens
     return found
 
 
-def wall_ns(moment: float) -> int:
+def _offset_ns() -> int:
+    """How many nanoseconds the monotonic clock is before the other one."""
+    return time.time_ns() - time.monotonic_ns()
+
+
+def _wall_ns(moment: float, offset_ns: int) -> int:
     """*moment* of the monotonic clock in nanoseconds since the epoch."""
-    return time.time_ns() - int((time.monotonic() - moment) * 1e9)
-
-
-def _placed(place: TraceContext, function: Callable[..., T], *args: Any) -> T:
-    """What ``function(*args)`` returns, with *place* as the `current` one."""
-    token = current.set(place)
-    try:
-        return function(*args)
-    finally:
-        current.reset(token)
+    return int(moment * 1e9) + offset_ns

@@ -8,7 +8,9 @@ from itertools import chain
 from typing import Final
 
 from headrace.domain.registry import PipelineRef
-from headrace.services.measures import Histogram, Lookups, Measures, SizedBatches
+from headrace.services.batch_counts import SizedBatches
+from headrace.services.histogram import Histogram
+from headrace.services.measures import Lookups, Measures
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ async def statistics_of(measures: Measures, refs: Iterable[PipelineRef]) -> list
 def statistics_here(measures: Measures) -> list[Statistics]:
     """The figures of everything that this process has served."""
     refs = {ref: None for ref, *_ in measures.requests if ref is not None}
-    refs |= dict.fromkeys(ref for ref, _ in measures.batch_sizes)
+    refs |= dict.fromkeys(ref for ref, _ in measures.batches.sizes)
     refs |= dict.fromkeys(measures.cache)
     return [_of(measures, ref) for ref in refs]
 
@@ -115,7 +117,7 @@ def together(parts: Iterable[Iterable[Statistics]]) -> list[Statistics]:
 def _of(measures: Measures, ref: PipelineRef) -> Statistics:
     """The figures of *ref* in this process; copies to a shadow are its own requests."""
     answered = [(code, seen) for (one, _, _, code), seen in measures.requests.items() if one == ref]
-    sizes = [seen for (one, _), seen in measures.batch_sizes.items() if one == ref]
+    sizes = [seen for (one, _), seen in measures.batches.sizes.items() if one == ref]
     lookups = measures.cache.get(ref, Lookups())
     return Statistics(
         ref.name,
@@ -130,8 +132,8 @@ def _of(measures: Measures, ref: PipelineRef) -> Statistics:
         cache_miss=Duration(lookups.miss),
         inference_count=int(sum(seen.sum for seen in sizes)),
         execution_count=sum(sum(seen.counts) for seen in sizes),
-        last_inference_ms=int(measures.last_at.get(ref, 0.0) * 1e3),
-        batches=tuple(_sized(size, seen) for size, seen in sorted(measures.by_size.get(ref, {}).items())),
+        last_inference_ms=int(measures.batches.last_at.get(ref, 0.0) * 1e3),
+        batches=tuple(_sized(size, seen) for size, seen in sorted(measures.batches.by_size.get(ref, {}).items())),
     )
 
 
@@ -144,7 +146,7 @@ def _sized(size: int, seen: SizedBatches) -> BatchStatistics:
 
 
 def _phase(measures: Measures, ref: PipelineRef, phase: str) -> Duration:
-    return _total(seen for (one, _, other), seen in measures.phases.items() if (one, other) == (ref, phase))
+    return _total(seen for (one, _, other), seen in measures.batches.phases.items() if (one, other) == (ref, phase))
 
 
 def _total(histograms: Iterable[Histogram]) -> Duration:

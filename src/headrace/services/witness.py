@@ -17,7 +17,7 @@ from headrace.domain.errors import EngineError
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.registry import PipelineRef
 from headrace.services.context import RequestContext, Result
-from headrace.services.spans import BatchTrace, RequestEnd, WindowEnd, facts, wall_ns
+from headrace.services.spans import BatchTrace, RequestEnd, WindowEnd, facts, told_of
 
 log = logger("headrace.requests")
 
@@ -68,7 +68,7 @@ class Witness:
             trace = begun(self._share, parent, None if request.headers is None else request.headers.get("tracestate"))
         request.trace = trace
         if trace is not None:
-            traced.set((request_id.get(), f"{trace.own.trace_id:032x}"))
+            traced.set((request_id.get(), trace.own.trace_id))
 
     def end(
         self,
@@ -84,10 +84,9 @@ class Witness:
         It ended with *error*; without one, with the error that is being handled, if any is.
         """
         if request.trace is not None:
-            told = None if result is None else facts(result)
-            now = time.time_ns()
+            told, now = None if result is None else told_of(result), time.monotonic()
             self.telemetry.export(
-                RequestEnd(request.trace, request.door, request.request_id, ref, code, wall_ns(started), now, told)
+                RequestEnd(request.trace, request.door, request.request_id, ref, code, started, now, told)
             )
         if self._lines == "all" or (self._lines == "errors" and code != "ok"):
             self._line(request, ref, code, started, result, error or sys.exception())
@@ -121,8 +120,7 @@ class Witness:
 
     def windowed(self, trace: Trace, name: str, topic: str, events: int, failed: int, started: float) -> None:
         """The window of *trace* was written; *failed* of its *events* went to the dead letters."""
-        now = time.time_ns()
-        self.telemetry.export(WindowEnd(trace, name, topic, events, failed, wall_ns(started), now))
+        self.telemetry.export(WindowEnd(trace, name, topic, events, failed, started, time.monotonic()))
 
     def _line(
         self,
@@ -147,7 +145,7 @@ class Witness:
             fields["trace_id"] = f"{request.trace.own.trace_id:032x}"
         if result is not None:
             fields["batch_size"], fields["queue_ms"] = result.timing.batch_size, round(result.queue_s * 1e3, 3)
-            fields |= {name.removeprefix("headrace."): value for name, value in facts(result).items()}
+            fields |= {name.removeprefix("headrace."): value for name, value in facts(*told_of(result)).items()}
             error = error or result.error()
         if isinstance(error, EngineError):
             fields["error"] = error.message

@@ -19,7 +19,7 @@ SCOPE: Final = "headrace"
 MOST_SORTS: Final = 4096
 """Written sorts that are kept."""
 _NUMBERS: Final = Struct("<2s16s2s8sBQBQ2sI").pack
-"""Of the trace and of the span, when it began and ended, and flags: each behind its tag, bytes also behind their length."""
+"""Of the trace and the span, when it began and ended, and flags: each behind its tag, and bytes behind their length."""
 _TRACE_ID, _SPAN_ID, _PARENT_ID, _BEGAN, _ENDED, _FLAGS = b"\x0a\x10", b"\x12\x08", b"\x22\x08", 0x39, 0x41, b"\x85\x01"
 _IN_DELIVERY, _IN_GROUP, _IN_SCOPE = 0x0A, 0x12, 0x12
 _FIELDS: Final[Mapping[type, str]] = {
