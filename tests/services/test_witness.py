@@ -58,7 +58,7 @@ async def test_a_request_leaves_a_span_and_one_for_every_phase_below_it() -> Non
     assert whole.started_ns <= phases[0].started_ns <= phases[-1].ended_ns <= whole.ended_ns
     assert all(before.ended_ns <= after.started_ns for before, after in itertools.pairwise(phases))
     assert batch.parent == whole.own and batch.links == [whole.own] and whole.links == [batch.own]
-    assert whole.attributes["headrace.rows"] == batch.attributes["headrace.batch_size"] == 2
+    assert whole.sort.attributes["headrace.rows"] == batch.sort.attributes["headrace.batch_size"] == 2
     assert whole.attributes["headrace.request_id"] == "r-1" and whole.sort.error is None
 
 
@@ -78,7 +78,7 @@ async def test_the_span_of_a_batch_is_linked_to_all_its_requests_that_are_traced
     requests, [batch] = kept.named("infer double"), kept.named("batch")
     assert len(requests) == 2 and len({span.own.trace_id for span in requests}) == 2
     assert list(batch.links) == [span.own for span in requests]
-    assert batch.attributes["headrace.batch_size"] == 3
+    assert batch.sort.attributes["headrace.batch_size"] == 3
     assert all(batch.own in span.links for span in requests)
     assert len(kept.named("queue")) == 2
 

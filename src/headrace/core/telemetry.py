@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from itertools import repeat
+from itertools import chain, repeat
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple, Protocol
 
@@ -145,10 +145,12 @@ def chosen(share: float) -> Iterator[bool]:
     How many come before the next one is drawn from the geometric distribution. That chooses as a random number for each
     of them would, without drawing one.
     """
+    return chain.from_iterable(chain(repeat(False, before), (True,)) for before in _gaps(share))
+
+
+def _gaps(share: float) -> Iterator[int]:
     while True:
-        for before in [_before_next(share) for _ in range(TOGETHER)]:
-            yield from repeat(False, before)
-            yield True
+        yield from [_before_next(share) for _ in range(TOGETHER)]
 
 
 def _before_next(share: float) -> int:

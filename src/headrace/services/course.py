@@ -32,8 +32,10 @@ class Course:
         self._started = time.monotonic()
         self.decision: Decision | None = None
         inference.in_flight += 1
-        if (witness := inference.engine.witness) is not None:
-            witness.begin(request)
+        witness = inference.engine.witness
+        # What `begin` does; this is done for every request, and a call less is worth it.
+        if witness is not None and (request.traceparent is not None or next(witness.turns)):
+            witness.trace(request)
 
     def answered(self, result: Result, inputs: Inputs) -> Result:
         """The request for *inputs* came to *result*; returns it with what is told of it, failed rows included."""

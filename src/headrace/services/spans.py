@@ -60,8 +60,9 @@ class RequestEnd(NamedTuple):
 
     def spans(self) -> Iterator[Span]:
         """The one span of a request."""
-        sort, trace, offset_ns = _request(self.door, self.ref, self.code), self.trace, _offset_ns()
-        attributes = {} if self.told is None else facts(*self.told)
+        rows, cached, cost = self.told or (None, False, None)
+        sort, trace, offset_ns = _request(self.door, self.ref, self.code, rows), self.trace, _offset_ns()
+        attributes = facts(cached, cost)
         if self.request_id:
             attributes["headrace.request_id"] = self.request_id
         began_ns, ended_ns = _wall_ns(self.began, offset_ns), _wall_ns(self.ended, offset_ns)
@@ -142,8 +143,8 @@ class BatchEnd(NamedTuple):
         """The span of the batch below its first traced request and linked to all; the phases below each of these."""
         timing, offset_ns = self.timing, _offset_ns()
         began_ns, links = _wall_ns(timing.started, offset_ns), [trace.own for trace, _ in self.members]
-        sort, size = _batch(self.ref, self.model, not timing.run_s), {"headrace.batch_size": timing.batch_size}
-        yield Span(sort, self.own, links[0], began_ns, _wall_ns(self.ended, offset_ns), size, links)
+        sort = _batch(self.ref, self.model, timing.batch_size, not timing.run_s)
+        yield Span(sort, self.own, links[0], began_ns, _wall_ns(self.ended, offset_ns), links=links)
         phases = _phases(timing.steps, offset_ns)
         for trace, queued_at in self.members:
             yield Parts(trace.own, [(_QUEUE, _wall_ns(queued_at, offset_ns), began_ns), *phases])
@@ -162,8 +163,10 @@ def _phases(steps: Sequence[Took], offset_ns: int) -> list[tuple[Sort, int, int]
 
 
 @lru_cache(SORTS)
-def _request(door: str, ref: PipelineRef | None, code: str) -> Sort:
+def _request(door: str, ref: PipelineRef | None, code: str, rows: int | None) -> Sort:
     attributes = {**_DOORS.get(door, {}), "headrace.door": door}
+    if rows is not None:
+        attributes["headrace.rows"] = rows
     if ref is not None:
         attributes |= {"headrace.pipeline": ref.name, "headrace.version": ref.version}
     if code != "ok":
@@ -180,8 +183,8 @@ def _window(name: str, topic: str) -> Sort:
 
 
 @lru_cache(SORTS)
-def _batch(ref: PipelineRef, model: str, failed: bool) -> Sort:
-    about: dict[str, Value] = {"headrace.pipeline": str(ref), "headrace.model": model}
+def _batch(ref: PipelineRef, model: str, size: int, failed: bool) -> Sort:
+    about: dict[str, Value] = {"headrace.pipeline": str(ref), "headrace.model": model, "headrace.batch_size": size}
     if failed:
         return Sort("batch", "internal", {**about, "error.type": _UNKNOWN}, _UNKNOWN)
     return Sort("batch", "internal", about)
@@ -197,9 +200,9 @@ def told_of(result: Result) -> Told:
     return len(result.picks), result.cached, result.cost
 
 
-def facts(rows: int, cached: bool, cost: Cost | None) -> dict[str, Value]:
-    """What is told of a result, by the names that it goes by."""
-    found: dict[str, Value] = {"headrace.rows": rows}
+def facts(cached: bool, cost: Cost | None) -> dict[str, Value]:
+    """What is told of a result beside its rows, by the names that it goes by."""
+    found: dict[str, Value] = {}
     if cached:
         found["headrace.cached"] = True
     if cost is not None:

@@ -54,15 +54,20 @@ class Witness:
         self.tells = lines != "none"
         """Whether any request gets a line."""
         self._share = self.telemetry.share
-        self._turns = chosen(self._share)
+        self.turns = chosen(self._share)
+        """For one request after another: is it traced, where its caller does not say?"""
         self._lines = lines
 
     def begin(self, request: RequestContext) -> None:
         """*request* has come: decide whether it is traced."""
-        parent = request.traceparent
-        if not self.traces or (parent is None and not next(self._turns)):
+        if request.traceparent is not None or next(self.turns):
+            self.trace(request)
+
+    def trace(self, request: RequestContext) -> None:
+        """Begin the trace of *request*: it is its turn, or its caller says whether it is to be traced."""
+        if not self.traces:
             return
-        if parent is None:
+        if (parent := request.traceparent) is None:
             trace = begun(1.0, None)
         else:
             trace = begun(self._share, parent, None if request.headers is None else request.headers.get("tracestate"))
@@ -98,15 +103,12 @@ class Witness:
 
     def batch(self, queued: Sequence[Queued], pipeline: Pipeline) -> BatchTrace | None:
         """A batch of what was *queued* begins; None if nothing of it is traced."""
-        for one in queued:
-            if one.trace is not None:
-                break
-        else:
-            if current.get() is not None:  # a task inherits what was current where it was made
-                current.set(None)
-            return None
         members = [(one.trace, one.queued_at) for one in queued if one.trace is not None]
-        return BatchTrace(self.telemetry, members, pipeline)
+        if members:
+            return BatchTrace(self.telemetry, members, pipeline)
+        if current.get() is not None:  # a task inherits what was current where it was made
+            current.set(None)
+        return None
 
     def window(self, headers: Iterable[Mapping[str, str]]) -> Trace | None:
         """The trace of a window of events with these *headers*: a part of the first one's, linked to all."""
@@ -145,7 +147,10 @@ class Witness:
             fields["trace_id"] = f"{request.trace.own.trace_id:032x}"
         if result is not None:
             fields["batch_size"], fields["queue_ms"] = result.timing.batch_size, round(result.queue_s * 1e3, 3)
-            fields |= {name.removeprefix("headrace."): value for name, value in facts(*told_of(result)).items()}
+            fields["rows"] = len(result.picks)
+            fields |= {
+                name.removeprefix("headrace."): value for name, value in facts(result.cached, result.cost).items()
+            }
             error = error or result.error()
         if isinstance(error, EngineError):
             fields["error"] = error.message

@@ -20,7 +20,7 @@ from headrace.infra.telemetry.otlp_spans import Encoder
 log = logger(__name__)
 
 EVERY_S: Final = 2.0
-TOGETHER: Final = 32
+TOGETHER: Final = 64
 """So much that has ended is written at a time: one by one it takes half as long again."""
 LARGEST: Final = 4096
 """Spans from which on a delivery is sent without waiting for that time to pass, some 130 bytes each."""

@@ -21,6 +21,8 @@ MOST_SORTS: Final = 4096
 _NUMBERS: Final = Struct("<2s16s2s8sBQBQ2sI").pack
 """Of the trace and the span, when it began and ended, and flags: each behind its tag, and bytes behind their length."""
 _TRACE_ID, _SPAN_ID, _PARENT_ID, _BEGAN, _ENDED, _FLAGS = b"\x0a\x10", b"\x12\x08", b"\x22\x08", 0x39, 0x41, b"\x85\x01"
+_LINK: Final = Struct("<2s2s16s2s8sBI").pack
+_IN_SPAN, _LINK_FLAGS = b"\x6a\x21", 0x35
 _IN_DELIVERY, _IN_GROUP, _IN_SCOPE = 0x0A, 0x12, 0x12
 _FIELDS: Final[Mapping[type, str]] = {
     str: "string_value", bool: "bool_value", int: "int_value", float: "double_value",
@@ -70,12 +72,15 @@ class Encoder:
             _TRACE_ID, own.trace_id.to_bytes(16, "big"), _SPAN_ID, own.span_id.to_bytes(8, "big"),
             _BEGAN, began_ns, _ENDED, ended_ns, _FLAGS, flags,
         )  # fmt: skip
-        rest = self._message(trace_state=own.state)
-        _describe(rest.attributes, attributes)
+        parts = [self._sorts.get(sort) or self._sort(sort), numbers, _below(parent)]
         for link in links:
             there, its_span = link.trace_id.to_bytes(16, "big"), link.span_id.to_bytes(8, "big")
-            rest.links.add(trace_id=there, span_id=its_span, flags=self._elsewhere)
-        return b"".join((self._sorts.get(sort) or self._sort(sort), numbers, _below(parent), rest.SerializeToString()))
+            parts.append(_LINK(_IN_SPAN, _TRACE_ID, there, _SPAN_ID, its_span, _LINK_FLAGS, self._elsewhere))
+        if attributes or own.state:
+            rest = self._message(trace_state=own.state)
+            _describe(rest.attributes, attributes)
+            parts.append(rest.SerializeToString())
+        return b"".join(parts)
 
     def _parts(self, written: list[bytes], parts: Parts) -> None:
         trace_id, _, state = parts.parent
