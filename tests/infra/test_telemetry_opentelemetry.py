@@ -11,7 +11,7 @@ from tests.servers.otlp import Collector, collecting
 from tests.servers.processes import free_port
 
 from headrace import assembly
-from headrace.core.telemetry import Sort, Span, TraceContext, Value
+from headrace.core.telemetry import Parts, Sort, Span, TraceContext, Value
 from headrace.infra.telemetry import opentelemetry as module
 from headrace.infra.telemetry import otlp_spans
 from headrace.infra.telemetry.opentelemetry import LARGEST, TOGETHER, WAITING, OpenTelemetry, traces_url
@@ -27,9 +27,9 @@ def collector() -> Iterator[Collector]:
 class Told:
     """Something that has ended and left these spans."""
 
-    left: list[Span]
+    left: list[Span | Parts]
 
-    def spans(self) -> list[Span]:
+    def spans(self) -> list[Span | Parts]:
         return self.left
 
 
@@ -72,6 +72,36 @@ def test_a_span_arrives_as_it_was(collector: Collector) -> None:
     assert found.state == "vendor=1" and found.flags == 0x301  # sampled, with a parent elsewhere
     assert found.resource["service.name"] == "shop" and found.resource["service.version"] == "2.1"
     assert collector.paths == {"/v1/traces"} and collector.headers["x-key"] == "secret"
+
+
+def test_parts_arrive_as_spans_below_their_parent(collector: Collector) -> None:
+    telemetry, parent = opened(collector.url), TraceContext(7, 3, "vendor=1")
+
+    telemetry.export(Told([Parts(parent, [(Sort("queue"), 10, 20), (Sort("infer"), 20, 40)])]))
+    telemetry.close(5)
+
+    queue, infer = collector.spans
+    assert [(one.name, one.started_ns, one.ended_ns) for one in (queue, infer)] == [
+        ("queue", 10, 20),
+        ("infer", 20, 40),
+    ]
+    assert {one.trace_id for one in (queue, infer)} == {f"{7:032x}"}
+    assert {one.parent_id for one in (queue, infer)} == {f"{3:016x}"}
+    assert queue.span_id != infer.span_id and len(queue.span_id) == 16
+    assert queue.state == infer.state == "vendor=1" and queue.flags == infer.flags == 0x101
+
+
+@pytest.mark.parametrize("links", [0, 1, 3, 400, 50_000])
+def test_a_span_of_any_length_arrives_whole(collector: Collector, links: int) -> None:
+    telemetry = opened(collector.url)
+
+    telemetry.export(told(links=[TraceContext(8, number) for number in range(1, links + 1)]))
+    telemetry.export(told(Sort("next")))
+    telemetry.close(5)
+
+    whole, following = collector.spans
+    assert (len(whole.links), following.name) == (links, "next")
+    assert whole.links[-1:] == [(f"{8:032x}", f"{links:016x}")][:links]
 
 
 def test_spans_of_many_sorts_arrive_as_they_were(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
