@@ -70,7 +70,7 @@ def test_rows_share_by_their_tokens_and_alike_without() -> None:
 def test_a_device_has_its_own_price_that_of_its_kind_or_none() -> None:
     prices = Prices({"cuda": 2.0, "cuda:1": 5.0}, "USD")
 
-    costs = [prices.batch([("infer", "model", 1.0)], 1, device, None) for device in ("cuda:0", "cuda:1", "cpu")]
+    costs = [prices.batch([("infer", "model", 1.0, 0.0)], 1, device, None) for device in ("cuda:0", "cuda:1", "cpu")]
 
     assert [cost.amount for cost in costs] == [2.0, 5.0, 0.0]
 

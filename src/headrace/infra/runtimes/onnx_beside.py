@@ -14,7 +14,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
-WORTH_CALLS: Final = 64
+WORTH_CALLS: Final = 16
 """So many calls beside others make a second session worth its time and memory."""
 MOST_BYTES: Final = 128 << 20
 """The largest file of which the weights are kept twice: the longer the calls, the less a thread a call gains. An
