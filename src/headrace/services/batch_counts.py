@@ -66,7 +66,8 @@ class BatchCounts:
         return self
 
     def _count(self, batch: Noted) -> None:
-        ref, mode, size, waited_s, steps, self.last_at[batch.ref] = batch
+        ref, mode, size, waited_s, steps, ended_at = batch
+        self.last_at[ref] = ended_at
         _of(self.sizes, (ref, mode), ROWS).observe(size)
         _of(self.phases, (ref, mode, "queue"), SECONDS).observe(waited_s)
         phases = _by_phase(steps)

@@ -38,7 +38,7 @@ SORTS: Final = 1024
 """Sorts of each kind that are remembered."""
 
 _QUEUE: Final = Sort("queue")
-Told = tuple[int, bool, "Cost | None"]
+Told = tuple[int, bool, Cost | None]
 """How many rows there were, whether they were in the cache, and what they cost."""
 T = TypeVar("T")
 

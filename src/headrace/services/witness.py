@@ -147,10 +147,9 @@ class Witness:
             fields["trace_id"] = f"{request.trace.own.trace_id:032x}"
         if result is not None:
             fields["batch_size"], fields["queue_ms"] = result.timing.batch_size, round(result.queue_s * 1e3, 3)
-            fields["rows"] = len(result.picks)
-            fields |= {
-                name.removeprefix("headrace."): value for name, value in facts(result.cached, result.cost).items()
-            }
+            rows, cached, cost = told_of(result)
+            fields["rows"] = rows
+            fields |= {name.removeprefix("headrace."): value for name, value in facts(cached, cost).items()}
             error = error or result.error()
         if isinstance(error, EngineError):
             fields["error"] = error.message

@@ -96,7 +96,7 @@ class Protocol(HttpToolsProtocol):
     """What came at once, beginning with a request."""
     _hot: Head | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # TCP has no other
         """A client is there."""
         super().connection_made(transport)
         self.transport: Any = Line(transport, self)

@@ -56,7 +56,7 @@ def build(
         app.include_router(routes_router(routes, max_body))
     _add_health(app, health)
     documentation = Documentation(app, inference, deployments, guarded=about.guarded)
-    app.openapi = documentation.current  # type: ignore[method-assign]
+    app.openapi = documentation.current  # type: ignore[method-assign]  # as FastAPI says to extend it
     return app
 
 
