@@ -160,6 +160,24 @@ async def test_a_failing_batch_hands_on_too(engine: Engine) -> None:
     assert model.calls == [1, FULL]
 
 
+async def test_a_staged_batch_whose_rows_cannot_be_joined_fails_alone(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = await loaded(engine)
+    first, *others = await staged(engine, model)
+
+    with monkeypatch.context() as broken:
+        broken.delattr("headrace.services.entries.join_columns")
+        model.release()
+        assert answer(await first) == [0]
+        for one in others:
+            with pytest.raises(EngineError):
+                await one
+
+    assert model.calls == [1]
+    assert answer(await ask(engine, 4)) == [8]
+
+
 def test_a_gate_says_whether_anybody_waits() -> None:
     gate = Gate(1)
     gate.ask("bulk", lambda: None)

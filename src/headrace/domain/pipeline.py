@@ -40,12 +40,12 @@ class Stage:
 class Pipeline:
     """A loaded pipeline: its reference, its bound steps and its model.
 
-    *inputs* and *outputs* are the columns it takes and gives, row axis first. *batched* is False for a model
-    without a batch axis: a request is then a batch of one row whose columns hold the whole tensor. *digest*
-    identifies the bytes of the artefact and the configuration. *instances* is how many batches may run at the same
-    time. *release* stands for closing a model that is shared. *padding* fills rows up where the pipeline declares it,
-    *cap* knows how many rows fit in memory, *device* is where the model runs, and *read_before* are the columns that a
-    preprocessing step reads.
+    *inputs* and *outputs* are the columns it takes and gives, row axis first, *output_names* the names of the latter.
+    *batched* is False for a model without a batch axis: a request is then a batch of one row whose columns hold the
+    whole tensor. *digest* identifies the bytes of the artefact and the configuration. *instances* is how many batches
+    may run at the same time. *release* stands for closing a model that is shared. *padding* fills rows up where the
+    pipeline declares it, *cap* knows how many rows fit in memory, *device* is where the model runs, and *read_before*
+    are the columns that a preprocessing step reads.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Pipeline:
         self.cap = MemoryCap()
         self.padding = _padding(spec, model)
         self.read_before = frozenset(name for step in plan.before for name in step.reads)
-        self._output_names = tuple(plan.outputs)
+        self.output_names = tuple(plan.outputs)
         self._stages = [
             *(Stage("preprocess", step) for step in plan.before),
             Stage("infer", model_step(model, batched=self.batched, padding=self.padding)),
@@ -158,8 +158,8 @@ class Pipeline:
     def finished(self, batch: Batch) -> Batch:
         """The output columns alone of a batch that has been through the stages."""
         if batch.size == 0:
-            return Batch({name: [] for name in self._output_names}, 0, failures=batch.failures, positions=())
-        return batch.select(self._output_names)
+            return Batch({name: [] for name in self.output_names}, 0, failures=batch.failures, positions=())
+        return batch.select(self.output_names)
 
 
 class Segment:

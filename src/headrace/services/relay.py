@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -90,6 +91,7 @@ class Relay:
             tell, following = self._one(loop, running)
             if following is None:
                 return tell
+            self._prepare(following)
             tell()
             running = following
             del tell  # it holds the answers of the batch before
@@ -103,14 +105,20 @@ class Relay:
         self.over.append(running)
         return partial(post, loop, self._ended, running, done), following
 
+    def _prepare(self, running: Running) -> None:
+        """Make the batch that runs next as ready as can be, before the loop is told of the one before.
+
+        Once it is told, it wants the interpreter, and a thread that has not reached its model by then waits for it.
+        """
+        with suppress(Exception):  # whatever it is, running the batch meets it again, and tells
+            waiting = running.waiting()  # it may have been staged for long
+            if waiting:
+                running.begin(waiting, self._pipeline, crowded=True)
+                running.join()
+
     def _through(self, running: Running) -> Batch | BaseException | None:
         try:
-            if not running.members:
-                waiting = running.waiting()  # it may have been staged for long
-                if not waiting:
-                    return None
-                running.begin(waiting, self._pipeline, crowded=True)
-            return running.through(self._pipeline)
+            return running.through(self._pipeline) if running.members else None
         except BaseException as error:
             let_go((error,))  # its frames hold the batch, and the batch those who are told of it
             return error

@@ -55,6 +55,10 @@ class Running:
         if self._witness is not None:
             self.spans = self._witness.batch(members, pipeline)
 
+    def join(self) -> None:
+        """Bring the rows of all members together now; `through` would do so."""
+        _ = self.batch.columns
+
     def through(self, pipeline: Pipeline) -> Batch:
         """Take the batch through a *pipeline* that is synchronous, here and now."""
         if self.spans is None:

@@ -70,10 +70,16 @@ class Call:
     asks for an explanation. *wishes* are what the headers say, where that was read before.
     """
 
-    __slots__ = (
-        "answered", "caller", "closing", "cross_origin", "departed", "headers", "method", "packs", "path", "receive",
-        "reply", "request_id", "scope", "send", "started", "stopwatch", "task", "uncounted", "usual", "watch", "wishes",
-    )  # fmt: skip
+    # Here rather than in `__init__`: a call is made for every request, and most of this stays as it is.
+    reply: Reply | None = None
+    usual: Usual | None = None
+    request_id = ""
+    caller = ANYBODY
+    cross_origin: bytes | None = None
+    closing = started = answered = departed = uncounted = False
+    stopwatch: Stopwatch | None = None
+    task: asyncio.Task[Any] | None = None
+    watch: asyncio.Task[None] | None = None
 
     def __init__(
         self,
@@ -86,25 +92,14 @@ class Call:
         self.scope = scope
         self.receive = receive
         self.send = send
-        self.reply: Reply | None = None
-        self.usual: Usual | None = None
         self.headers = headers
         self.wishes = wishes or Wishes(headers, Headers(headers))
         self.method: str = scope["method"]
         self.path: str = scope["path"]
-        self.request_id = ""
-        self.caller = ANYBODY
-        self.cross_origin: bytes | None = None
-        self.closing = False
-        self.stopwatch = Stopwatch() if scope.get("query_string") and self.asks("explain") else None
-        self.started = False
-        self.answered = False
-        self.departed = False
-        self.uncounted = False
+        if scope.get("query_string") and self.asks("explain"):
+            self.stopwatch = Stopwatch()
         # Triton's asyncio client offers to unpack whatever comes, and then does so with tensors alone.
         self.packs = not self.path.startswith("/v2/")
-        self.task: asyncio.Task[Any] | None = None
-        self.watch: asyncio.Task[None] | None = None
 
     def deadline(self) -> float | None:
         """When the caller stops waiting, in seconds of the monotonic clock. Raises InvalidRequest."""

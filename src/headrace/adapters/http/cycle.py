@@ -85,6 +85,10 @@ class Cycle(ABC):
         """The answer has been sent."""
         self.response_complete = True
         self.set()
+        self.ended()
+
+    def ended(self) -> None:
+        """Nothing more is to be sent: the connection takes its next request, or ends."""
         if not self.keep_alive:
             self.transport.close()
         self._on_response()

@@ -76,9 +76,12 @@ class OpenInferenceCalls:
         """`infer` without waiting: if no stopwatch runs, no answer must be waited for, no tensor is worth placing."""
         call.uncounted = True
         head = head_length(call)
-        if call.stopwatch is not None or (head is None and not call.wishes.says_json) or not _small(body, head):
+        if call.stopwatch is not None or not _small(body, head):
             return None
-        require_readable(call)
+        if not call.wishes.says_json:
+            if head is None:
+                return None
+            require_readable(call)
         request = self._native.request(call)
         asked = Asked(name, version, request.headers, request.routing_key)
         pipeline = self._native.pipeline(asked)

@@ -40,10 +40,10 @@ def numbers(text: bytes, spec: TensorSpec, shape: Sequence[int]) -> Array | None
 
 def _stands(text: bytes, shape: Sequence[int]) -> bool:
     """Whether lists are nested as *shape* says, or not at all."""
-    lists = text.count(b"[")
-    if lists == 1:
+    second = text.find(b"[", 1)
+    if second < 0:
         return True
-    if lists == 2 and len(shape) == 2 and shape[0] == 1 and text[:2] == b"[[" and text[-2:] == b"]]":
+    if second == 1 and len(shape) == 2 and shape[0] == 1 and text.find(b"[", 2) < 0 and text[-2:] == b"]]":
         return True
     # The shape is what somebody says: without as many commas in the text, its outline might fill the memory.
     return text.count(b",") == prod(shape) - 1 and text.translate(None, _NUMBERS) == _outline(shape)

@@ -211,7 +211,7 @@ def wanted_outputs(question: Question, pipeline: Pipeline) -> Sequence[Wanted]:
     if request.parameters:
         binary = binary or _flag(request.parameters, "binary_data_output", default=False)
     if not request.outputs:
-        return _all(tuple(pipeline.outputs), binary)
+        return _all(pipeline.output_names, binary)
     chosen_outputs([output.name for output in request.outputs], pipeline)
     wanted = {output.name: _wanted(output, binary=binary) for output in request.outputs}
     if len(wanted) < len(request.outputs):

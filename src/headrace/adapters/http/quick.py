@@ -89,8 +89,9 @@ class Quick(Cycle):
 
     def complete(self) -> None:
         """The answer has been sent."""
+        self.response_complete = True
         self._over()
-        super().complete()
+        self.ended()
 
     def set(self) -> None:
         """The connection may have ended: then nobody waits for the answer any more."""
