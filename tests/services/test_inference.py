@@ -1,6 +1,7 @@
 """The real-time use case: who answers, what is counted, and what a shadow may cost."""
 
 import asyncio
+import itertools
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,21 @@ async def test_a_request_that_names_nothing_goes_to_the_default(engine: Engine) 
     result = await house(engine, default="double").infer(Asked(""), x(1), request())
 
     assert result.ref.name == "double"
+
+
+@pytest.mark.parametrize("name", ["double", ""])
+async def test_a_request_is_answered_by_the_version_whose_inputs_were_read(engine: Engine, name: str) -> None:
+    for version in ("1", "2"):
+        await engine.add(pipeline(times(2), version=version))
+    points = itertools.cycle((0.2, 0.7, 0.4))
+    router = Router(engine.registry, [RouteSpec("double", split={"1": 1, "2": 1})], chance=lambda: next(points))
+    inference = Inference(engine, router, default="double")
+    asked = [Asked(name) for _ in range(6)]
+
+    read = [inference.pipeline(one).ref.version for one in asked]
+    answered = [(await inference.infer(one, x(1), request())).ref.version for one in asked]
+
+    assert answered == read == ["1", "2", "1"] * 2
 
 
 async def test_a_decision_that_was_kept_is_forgotten_when_told(engine: Engine) -> None:

@@ -1,6 +1,7 @@
 """Micro-batches: every event ends as a result or a dead letter, in order, and is committed only then."""
 
 import asyncio
+import itertools
 import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -14,7 +15,7 @@ from headrace.domain.model import ModelAdapter
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.ports import Message
 from headrace.domain.routing import Router
-from headrace.domain.spec import PipelineSpec, StreamSpec, Window
+from headrace.domain.spec import PipelineSpec, RouteSpec, StreamSpec, Window
 from headrace.domain.tensors import Column, TensorSpec
 from headrace.infra.brokers.memory import MemoryBroker
 from headrace.services.engine import Engine
@@ -95,6 +96,22 @@ async def test_a_window_is_one_model_call(house: House) -> None:
 
     await house.read("s.results", 8)
     assert house.model.calls == 1
+
+
+async def test_each_window_is_put_to_chance_where_a_route_splits(house: House) -> None:
+    await house.start(max_events=1, max_ms=1)
+    model = Doubling()
+    plan = compose([], model.get_input_spec(), model.get_output_spec(), [])
+    await house.engine.add(Pipeline(PipelineSpec("double", "d", version="2"), plan, model, model_name="d"))
+    points = itertools.cycle((0.2, 0.7))
+    house.inference.router = Router(
+        house.engine.registry, [RouteSpec("double", split={"1": 1, "2": 1})], chance=lambda: next(points)
+    )
+    house.inference.forget_decisions()
+
+    await house.streams.get("s").publish([{"x": n} for n in range(4)])
+
+    assert [result["version"] for result in await house.read("s.results", 4)] == ["1", "2"] * 2
 
 
 async def test_a_window_ends_after_its_time_though_it_is_not_full(house: House) -> None:

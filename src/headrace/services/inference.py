@@ -63,9 +63,10 @@ class Inference:
     def _by_default(self, asked: Asked) -> Decision:
         if self.default is None:
             raise InvalidRequest("the request names no pipeline, and pipelines.default is not set")
-        return self.resolve(
-            Asked(self.default, asked.version, asked.headers, asked.routing_key, asked.inputs),
-        )
+        named = replace(asked, name=self.default)
+        decision = self.resolve(named)
+        asked.drawn = named.drawn
+        return decision
 
     def pipeline(self, asked: Asked) -> Pipeline:
         """The pipeline that would answer *asked*."""

@@ -60,8 +60,12 @@ class Stream:
         self._committed = asyncio.Event()
         self._hurried = False
         self._reading: asyncio.Task[Sequence[Event]] | None = None
-        use = spec.pipeline if isinstance(spec.pipeline, ModelUse) else ModelUse(spec.pipeline)
-        self.asked = Asked(use.name, use.version)
+        self._use = spec.pipeline if isinstance(spec.pipeline, ModelUse) else ModelUse(spec.pipeline)
+
+    @property
+    def asked(self) -> Asked:
+        """What a window asks for: another one may meet another version."""
+        return Asked(self._use.name, self._use.version)
 
     @property
     def state(self) -> State:

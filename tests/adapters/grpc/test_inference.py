@@ -152,14 +152,16 @@ async def test_a_version_and_an_alias_are_followed(client: Client) -> None:
         assert answer.model_version == told
 
 
-async def test_metadata_choose_the_route() -> None:
+@pytest.mark.parametrize("name", ["routed", ""])
+async def test_metadata_choose_the_route(name: str) -> None:
     async with running([ROUTED_ONE, ROUTED_TWO]) as server:
         route = RouteSpec("routed", default="1", split={"1": 50, "2": 50})
         server.house.inference.router.replace([route], {})
+        server.house.inference.default = "routed"
         server.house.inference.forget_decisions()
 
         found = [
-            {(await server.client.infer(request("routed"), metadata=[("x-routing-key", key)])).model_version
+            {(await server.client.infer(request(name), metadata=[("x-routing-key", key)])).model_version
              for _ in range(3)}
             for key in "abcdefgh"
         ]  # fmt: skip
