@@ -1,8 +1,10 @@
 """Does /v2 speak the Open Inference Protocol?"""
 
 import base64
+import itertools
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,8 @@ import pytest
 
 from headrace.adapters.http.open_inference_tensors import to_output
 from headrace.adapters.open_inference.datatypes import DATATYPES, metadata_of
+from headrace.domain.routing import Router
+from headrace.domain.spec import RouteSpec
 from headrace.domain.tensors import TensorSpec
 
 
@@ -135,6 +139,21 @@ async def test_inputs_must_agree_about_their_rows(open_house: Any, connect: Any,
 
     assert answer.status_code == 422
     assert "axis 0 is the row" in answer.json()["error"]
+
+
+async def test_versions_on_a_split_may_differ_in_their_outputs(open_house: Any, connect: Any, add: Any) -> None:
+    other = replace(
+        add, version="2", gives={"total": add.gives["sum"]}, predict=lambda given: {"total": given["a"] + given["b"]}
+    )
+    async with open_house([add, other]) as house, connect(house.app) as client:
+        points = itertools.cycle((0.2, 0.7, 0.4))
+        split = RouteSpec("add", split={"1": 1, "2": 1})
+        house.inference.router = Router(house.inference.engine.registry, [split], chance=lambda: next(points))
+        house.inference.forget_decisions()
+        answers = [(await infer(client, tensor([1], [1], name="a"), model="add")).json() for _ in range(6)]
+
+    found = [(answer["model_version"], answer["outputs"][0]["name"]) for answer in answers]
+    assert found == [("1", "sum"), ("2", "total"), ("1", "sum")] * 2
 
 
 async def test_an_input_given_twice_is_refused(client: Any) -> None:
