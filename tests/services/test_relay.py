@@ -160,14 +160,15 @@ async def test_a_failing_batch_hands_on_too(engine: Engine) -> None:
     assert model.calls == [1, FULL]
 
 
-async def test_a_staged_batch_whose_rows_cannot_be_joined_fails_alone(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("place", ["entries.join_columns", "running.merged", "running.Timing"])
+async def test_a_staged_batch_that_cannot_be_made_fails_alone(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     model = await loaded(engine)
     first, *others = await staged(engine, model)
 
     with monkeypatch.context() as broken:
-        broken.delattr("headrace.services.entries.join_columns")
+        broken.delattr(f"headrace.services.{place}")
         model.release()
         assert answer(await first) == [0]
         for one in others:

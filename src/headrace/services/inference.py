@@ -60,6 +60,10 @@ class Inference:
             self._decisions[key] = decision
         return decision
 
+    def routed(self, asked: Asked) -> bool:
+        """Whether somebody wrote a route for what *asked* names, or gets for naming nothing."""
+        return self.router.route(asked.name or self.default or "") is not None
+
     def _by_default(self, asked: Asked) -> Decision:
         if self.default is None:
             raise InvalidRequest("the request names no pipeline, and pipelines.default is not set")

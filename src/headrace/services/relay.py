@@ -111,14 +111,18 @@ class Relay:
         Once it is told, it wants the interpreter, and a thread that has not reached its model by then waits for it.
         """
         with suppress(Exception):  # whatever it is, running the batch meets it again, and tells
-            waiting = running.waiting()  # it may have been staged for long
-            if waiting:
-                running.begin(waiting, self._pipeline, crowded=True)
+            if self._begun(running):
                 running.join()
+
+    def _begun(self, running: Running) -> bool:
+        """Begin a batch that was staged, unless it has begun; False if nobody wants it any more."""
+        if not running.members and (waiting := running.waiting()):  # it may have been staged for long
+            running.begin(waiting, self._pipeline, crowded=True)
+        return bool(running.members)
 
     def _through(self, running: Running) -> Batch | BaseException | None:
         try:
-            return running.through(self._pipeline) if running.members else None
+            return running.through(self._pipeline) if self._begun(running) else None
         except BaseException as error:
             let_go((error,))  # its frames hold the batch, and the batch those who are told of it
             return error

@@ -93,8 +93,7 @@ class InferenceCalls:
     def _prepared(self, request: Request, context: Any, deadline: float | None, caller: Caller) -> Prepared:
         question = request.question
         asked = question.asked
-        name = asked.name or self._inference.default
-        if name and self._inference.router.route(name) is not None:  # else nothing looks at the metadata
+        if self._inference.routed(asked):  # else nothing looks at the metadata
             metadata = Metadata(context)
             asked = Asked(asked.name, asked.version, metadata, metadata.get(ROUTING_KEY))
         pipeline = self._pipeline(asked)
