@@ -115,6 +115,17 @@ def row_sums(path: Path) -> Path:
     )
 
 
+def masked(path: Path) -> Path:
+    """``values`` and ``mask`` float32 [batch, length] -> ``kept`` float32 [batch, length]: one times the other."""
+    shape = ["batch", "length"]
+    return save(
+        path,
+        [helper.make_node("Mul", ["values", "mask"], ["kept"])],
+        [tensor("values", TensorProto.FLOAT, shape), tensor("mask", TensorProto.FLOAT, shape)],
+        [tensor("kept", TensorProto.FLOAT, shape)],
+    )
+
+
 def lookup(path: Path) -> Path:
     """``index`` int64 [batch] -> ``value`` float32 [batch] of three values; raises for an index beyond them."""
     return save(

@@ -226,6 +226,14 @@ def test_inputs_that_do_not_fit_are_the_callers_fault(file: Path) -> None:
             model.predict(inputs)
 
 
+def test_inputs_that_contradict_each_other_are_the_callers_fault(file: Path) -> None:
+    model = loaded(onnx_models.masked(file))
+    values, mask = np.zeros((2, 3), dtype=np.float32), np.zeros((2, 5), dtype=np.float32)
+
+    with pytest.raises(InvalidInput, match="'values' and 'mask' must agree in the axis 'length': there are 3 and 5"):
+        model.predict({"values": values, "mask": mask})
+
+
 def test_a_value_that_the_graph_refuses_is_the_callers_fault(file: Path) -> None:
     model = loaded(onnx_models.lookup(file))
 

@@ -27,7 +27,7 @@ from headrace.domain.tensors import Column, TensorSpec
 from headrace.infra.runtimes.columns import agreed, declared, model_name
 from headrace.infra.runtimes.devices import Device, device_of, threads_of
 from headrace.infra.runtimes.onnx_beside import SecondSession, worth_two
-from headrace.infra.runtimes.onnx_errors import cleaned, run_failure
+from headrace.infra.runtimes.onnx_errors import Axes, cleaned, run_failure
 from headrace.infra.runtimes.onnx_file import OnnxFile, read_outline
 from headrace.infra.runtimes.packages import framework
 from headrace.infra.runtimes.ragged import by_shape
@@ -75,6 +75,7 @@ class OnnxModel(ModelAdapter):
         self._errors: tuple[type[Exception], ...] = ()
         self._inputs: dict[str, TensorSpec] = {}
         self._outputs: dict[str, TensorSpec] = {}
+        self._axes: dict[str, Axes] = {}
         self._names: list[str] = []
         self._flat_texts: list[str] = []
         self._outline = OnnxFile()
@@ -115,7 +116,7 @@ class OnnxModel(ModelAdapter):
         try:
             results = run(self._names, inputs)
         except self._errors as error:
-            raise run_failure(error, inputs, self._inputs) from error
+            raise run_failure(error, inputs, self._inputs, self._axes) from error
         answer = dict(zip(self._names, results, strict=True))
         for name in self._flat_texts:
             answer[name] = answer[name].tolist()
@@ -204,6 +205,7 @@ class OnnxModel(ModelAdapter):
         chosen = [node for node in self._session.get_outputs() if stated is None or node.name in stated]
         outputs = {node.name: _spec(node, self._outline, "output") for node in chosen}
         inputs = {node.name: _spec(node, self._outline, "input") for node in self._session.get_inputs()}
+        self._axes = {node.name: node.shape for node in self._session.get_inputs()}
         self._inputs = agreed(declared(config, "input_spec"), inputs, "input_spec")
         self._outputs = agreed(stated, outputs, "output_spec")
         self._names = list(self._outputs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +13,9 @@ from headrace.domain.errors import EngineError, InvalidInput, ModelFailure
 from headrace.domain.tensors import Column, TensorSpec
 
 LONGEST: Final = 400
+
+Axes = Sequence[int | str | None]
+"""The axes of an input as the artefact gives them: a size, a name for any size, or nothing."""
 
 _PREFIX = re.compile(r"^\s*\[ONNXRuntimeError\] : \d+ : \w+ : ")
 _LOADING = re.compile(r"Load model from .*? failed:\s*")
@@ -31,9 +34,14 @@ def cleaned(error: Exception, file: Path | None = None, shown: str = "") -> str:
     return text[:LONGEST] or type(error).__name__
 
 
-def run_failure(error: Exception, inputs: Mapping[str, Column], wanted: Mapping[str, TensorSpec]) -> EngineError:
-    """What a failed run means: InvalidInput for inputs that the model refuses, else ModelFailure."""
-    if (found := misfit(inputs, wanted)) is not None:
+def run_failure(
+    error: Exception, inputs: Mapping[str, Column], wanted: Mapping[str, TensorSpec], axes: Mapping[str, Axes]
+) -> EngineError:
+    """What a failed run means: InvalidInput for inputs that the model refuses, else ModelFailure.
+
+    *axes* are what the artefact calls the axes of each input.
+    """
+    if (found := misfit(inputs, wanted) or contradiction(inputs, axes)) is not None:
         return InvalidInput(found)
     if type(error).__name__ == "InvalidArgument":
         return InvalidInput(f"the model refuses its inputs: {cleaned(error)}")
@@ -53,6 +61,21 @@ def misfit(inputs: Mapping[str, Column], wanted: Mapping[str, TensorSpec]) -> st
         column = inputs[name]
         if isinstance(column, np.ndarray) and (why := _wrong(column, spec)):
             return f"input {name!r} {why}"
+    return None
+
+
+def contradiction(inputs: Mapping[str, Column], axes: Mapping[str, Axes]) -> str | None:
+    """The first two inputs that differ in an axis which has one name in both; None if there are none."""
+    sizes: dict[str, tuple[str, int]] = {}
+    for name, column in inputs.items():
+        if not isinstance(column, np.ndarray):
+            continue
+        for axis, size in zip(axes.get(name, ()), column.shape, strict=False):
+            if not isinstance(axis, str):
+                continue
+            other, agreed = sizes.setdefault(axis, (name, size))
+            if agreed != size:
+                return f"inputs {other!r} and {name!r} must agree in the axis {axis!r}: there are {agreed} and {size}"
     return None
 
 
