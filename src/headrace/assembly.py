@@ -83,9 +83,9 @@ class Application:
 
         Raises EngineError when the request as a whole cannot be answered.
         """
-        asked = Asked(name, version)
-        inputs = rows_to_inputs(self.inference.pipeline(asked), rows)
-        return (await self.inference.infer(asked, inputs, RequestContext(options=options or {}))).outcomes()
+        choice = self.inference.choose(Asked(name, version))
+        inputs = rows_to_inputs(choice.pipeline, rows)
+        return (await self.inference.infer(choice, inputs, RequestContext(options=options or {}))).outcomes()
 
     def verification(self, asked: Asked) -> Verification:
         """A comparison of the ways to ask a pipeline."""

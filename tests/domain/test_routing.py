@@ -103,14 +103,6 @@ def test_a_split_gives_each_version_its_share_of_chance() -> None:
     assert counts == {"1": 700, "2": 300}
 
 
-def test_chance_is_asked_once_for_a_request_however_often_its_version_is() -> None:
-    points = iter((0.2, 0.7))
-    routes = router(RouteSpec("shop", split={"1": 1, "2": 1}), chance=lambda: next(points))
-    one, other = Asked("shop"), Asked("shop")
-
-    assert [routes.decide(asked).ref.version for asked in (one, one, other, one, other)] == ["1", "1", "2", "1", "2"]
-
-
 def test_a_sticky_key_keeps_to_its_side_and_the_sides_are_fair() -> None:
     routes = router(RouteSpec("shop", split={"1": 3, "2": 1}, sticky="user"))
 

@@ -60,7 +60,7 @@ output_spec:
 def verdict_of(folder: Path, **ways: Callable[[Sequence[Row]], Any]) -> Verdict:
     async def run() -> Verdict:
         async with serving.open_server(folder / "config/main.yaml") as (application, url):
-            pipeline = application.inference.pipeline(Asked("words"))
+            pipeline = application.inference.choose(Asked("words")).pipeline
             doors = {"HTTP JSON": native(url, pipeline), "HTTP V2": open_inference(url, pipeline)}
             verification = application.verification(Asked("words"))
             return await verification.run(str(folder / "rows.jsonl"), {**doors, **ways})
@@ -143,7 +143,7 @@ def test_no_example_answers_differently_each_way(name: str, tmp_path: Path) -> N
         async with serving.open_server(config) as (application, url):
             for one in application.deployments.status():
                 asked = Asked(one.ref.name, one.ref.version)
-                pipeline = application.inference.pipeline(asked)
+                pipeline = application.inference.choose(asked).pipeline
                 rows = [jsonable(dict(row)) for row in application.deployments.workspace.examples(one.spec)]
                 if not rows:
                     continue

@@ -36,7 +36,7 @@ async def test_it_is_told_the_result_once_and_counted_once(inference: Inference)
     await inference.engine.add(pipeline(Held()))
     told = Told()
 
-    course = inference.start(ASKED, inference.pipeline(ASKED), x(1, 2), request(), told)
+    course = inference.start(inference.choose(ASKED), x(1, 2), request(), told)
     await asyncio.wait_for(inference.engine.registry.get(DOUBLE).batcher.drained(), 5)
 
     assert course is not None and course.done() and not course.cancelled()
@@ -50,7 +50,7 @@ async def test_a_mistake_in_the_request_is_told_and_counted(inference: Inference
     await inference.engine.add(pipeline(Held()))
     told = Told()
 
-    inference.start(ASKED, inference.pipeline(ASKED), Inputs({"z": [1]}, 1), request(), told)
+    inference.start(inference.choose(ASKED), Inputs({"z": [1]}, 1), request(), told)
 
     assert [type(error) for error in told] == [InvalidInput]
     assert codes(inference) == {"invalid_input": 1}
@@ -60,10 +60,10 @@ async def test_a_caller_that_leaves_is_told_nothing_and_its_work_never_runs(infe
     model = Held().hold()
     await inference.engine.add(pipeline(model))
     first, second = Told(), Told()
-    found = inference.pipeline(ASKED)
-    inference.start(ASKED, found, x(1), request(), first)
+    found = inference.choose(ASKED)
+    inference.start(found, x(1), request(), first)
     await model.entered()
-    course = inference.start(ASKED, found, x(2), request(), second)
+    course = inference.start(found, x(2), request(), second)
     await turns()
 
     assert course is not None and course.cancel()
@@ -78,10 +78,10 @@ async def test_a_caller_that_leaves_is_told_nothing_and_its_work_never_runs(infe
 
 async def test_a_pipeline_that_went_meanwhile_is_told_as_not_there(inference: Inference) -> None:
     await inference.engine.add(pipeline(Held()))
-    found, told = inference.pipeline(ASKED), Told()
+    found, told = inference.choose(ASKED), Told()
     await inference.engine.remove(DOUBLE)
-    inference.forget_decisions()
+    inference.forget_choices()
 
-    inference.start(ASKED, found, x(1), request(), told)
+    inference.start(found, x(1), request(), told)
 
     assert [type(error) for error in told] == [NotFound]

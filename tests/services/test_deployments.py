@@ -77,7 +77,7 @@ class House:
         self.deployments = Deployments(self.inference, shelf)
 
     async def answer(self, name: str = "a", version: str | None = None) -> float:
-        result = await self.inference.infer(Asked(name, version), x(1), request())
+        result = await self.inference.infer(self.inference.choose(Asked(name, version)), x(1), request())
         return float(result.column("y")[0])
 
     def states(self) -> dict[str, str]:
@@ -307,7 +307,7 @@ async def test_a_bumped_version_takes_over_without_a_gap_or_a_doubt(engine: Engi
 
     async def client() -> None:
         while not done.is_set():
-            house.inference.forget_decisions()  # the hardest case: every request decides anew
+            house.inference.forget_choices()  # the hardest case: every request decides anew
             answers.append(await house.answer("a"))
             await asyncio.sleep(0)
 

@@ -251,7 +251,7 @@ async def test_the_use_case_closes_what_its_reader_leaves(engine: Engine) -> Non
     inference = Inference(engine, Router(engine.registry))
     context = request()
 
-    async with aclosing(inference.generate(Asked("double"), x(7), context)) as rows:
+    async with aclosing(inference.generate(inference.choose(Asked("double")).pipeline, x(7), context)) as rows:
         await anext(rows)
         under_way = inference.in_flight
 

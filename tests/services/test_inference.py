@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.services.kept import Kept
-from tests.services.pipelines import Held, pipeline, request, turns, x
+from tests.services.pipelines import DOUBLE, Held, pipeline, request, turns, x
 
 from headrace.domain.errors import AmbiguousVersion, InvalidInput, InvalidRequest, NotFound
 from headrace.domain.routing import Asked, Router
@@ -26,6 +26,10 @@ def house(engine: Engine, *routes: RouteSpec, **settings: Any) -> Inference:
     return Inference(engine, Router(engine.registry, routes), **settings)
 
 
+async def ask(inference: Inference, name: str, inputs: Inputs, context: RequestContext | None = None) -> Result:
+    return await inference.infer(inference.choose(Asked(name)), inputs, context or request())
+
+
 def codes(inference: Inference) -> dict[tuple[str, str, str, str], int]:
     return {
         (str(ref), mode, door, code): sum(histogram.counts)
@@ -36,7 +40,7 @@ def codes(inference: Inference) -> dict[tuple[str, str, str, str], int]:
 async def test_a_request_by_name_is_answered_by_the_only_version(engine: Engine) -> None:
     await engine.add(pipeline(times(2)))
 
-    result = await house(engine).infer(Asked("double"), x(1), request())
+    result = await ask(house(engine), "double", x(1))
 
     assert (str(result.ref), result.route, result.column("y").tolist()) == (  # type: ignore[union-attr]
         "double@1",
@@ -49,37 +53,39 @@ async def test_a_request_that_names_nothing_goes_to_the_default(engine: Engine) 
     await engine.add(pipeline(times(2)))
 
     with pytest.raises(InvalidRequest, match=r"pipelines\.default"):
-        await house(engine).infer(Asked(""), x(1), request())
-    result = await house(engine, default="double").infer(Asked(""), x(1), request())
+        house(engine).choose(Asked(""))
+    result = await ask(house(engine, default="double"), "", x(1))
 
     assert result.ref.name == "double"
 
 
 @pytest.mark.parametrize("name", ["double", ""])
-async def test_a_request_is_answered_by_the_version_whose_inputs_were_read(engine: Engine, name: str) -> None:
+async def test_a_request_on_a_split_is_answered_by_the_version_that_was_chosen_for_it(
+    engine: Engine, name: str
+) -> None:
     for version in ("1", "2"):
         await engine.add(pipeline(times(2), version=version))
     points = itertools.cycle((0.2, 0.7, 0.4))
     router = Router(engine.registry, [RouteSpec("double", split={"1": 1, "2": 1})], chance=lambda: next(points))
     inference = Inference(engine, router, default="double")
-    asked = [Asked(name) for _ in range(6)]
+    chosen = [inference.choose(Asked(name)) for _ in range(6)]
 
-    read = [inference.pipeline(one).ref.version for one in asked]
-    answered = [(await inference.infer(one, x(1), request())).ref.version for one in asked]
+    answered = [(await inference.infer(choice, x(1), request())).ref for choice in chosen]
 
-    assert answered == read == ["1", "2", "1"] * 2
+    assert answered == [choice.pipeline.ref for choice in chosen]
+    assert [ref.version for ref in answered] == ["1", "2", "1"] * 2
 
 
-async def test_a_decision_that_was_kept_is_forgotten_when_told(engine: Engine) -> None:
+async def test_a_choice_that_was_kept_is_forgotten_when_told(engine: Engine) -> None:
     await engine.add(pipeline(times(2)))
     inference = house(engine)
-    await inference.infer(Asked("double"), x(1), request())
+    await ask(inference, "double", x(1))
     await engine.add(pipeline(times(3), version="2"))
 
-    inference.forget_decisions()
+    inference.forget_choices()
 
     with pytest.raises(AmbiguousVersion):
-        await inference.infer(Asked("double"), x(1), request())
+        await ask(inference, "double", x(1))
 
 
 async def test_a_context_may_be_used_for_several_requests(engine: Engine) -> None:
@@ -88,7 +94,7 @@ async def test_a_context_may_be_used_for_several_requests(engine: Engine) -> Non
     context = RequestContext()
 
     for _ in range(2):
-        await inference.infer(Asked("double"), x(1), context)
+        await ask(inference, "double", x(1), context)
 
     assert context.deadline is None
 
@@ -97,16 +103,15 @@ async def test_every_request_is_counted_under_how_it_ended(engine: Engine) -> No
     model = times(2)
     await engine.add(pipeline(model))
     inference = house(engine)
-    await inference.infer(Asked("double"), x(1), request(door="http"))
-    await inference.infer(Asked("double"), x("1"), request(door="http"))
-    with pytest.raises(NotFound):
-        await inference.infer(Asked("other"), x(1), request(door="http"))
+    await ask(inference, "double", x(1), request(door="http"))
+    await ask(inference, "double", x("1"), request(door="http"))
+    inference.refused("http", NotFound("no pipeline"), "r-1")
     with pytest.raises(InvalidInput):
-        await inference.infer(Asked("double"), Inputs({}, 1), request(door="http"))
+        await ask(inference, "double", Inputs({}, 1), request(door="http"))
     model.hold()
     for _ in range(100):
-        engine.registry.get(inference.resolve(Asked("double")).ref).batcher.placement.observe(1, 1.0)
-    leaving = asyncio.ensure_future(inference.infer(Asked("double"), x(1), request(door="http")))
+        engine.registry.get(DOUBLE).batcher.placement.observe(1, 1.0)
+    leaving = asyncio.ensure_future(ask(inference, "double", x(1), request(door="http")))
     await turns()
     leaving.cancel()
     await asyncio.gather(leaving, return_exceptions=True)
@@ -126,7 +131,7 @@ async def test_a_fault_of_ours_is_not_counted_as_an_answer(engine: Engine) -> No
     inference = house(engine)
 
     with pytest.raises(TypeError):
-        await inference.infer(Asked("double"), Inputs({"x": 3}, 1), request())  # type: ignore[dict-item]
+        await ask(inference, "double", Inputs({"x": 3}, 1))  # type: ignore[dict-item]
 
     assert codes(inference) == {("double@1", "request", "library", "internal"): 1}
 
@@ -135,7 +140,7 @@ async def test_rows_that_could_not_be_read_stand_at_their_places(engine: Engine)
     await engine.add(pipeline(times(2)))
     unreadable = InvalidInput("no base64")
 
-    result = await house(engine).infer(Asked("double"), Inputs({"x": [1, 2]}, 2, {1: unreadable}), request())
+    result = await ask(house(engine), "double", Inputs({"x": [1, 2]}, 2, {1: unreadable}))
 
     assert [o if isinstance(o, Exception) else o["y"] for o in result.outcomes()] == [2, unreadable, 4]
 
@@ -146,7 +151,7 @@ async def test_a_shadow_gets_a_copy_and_its_answer_concerns_nobody(engine: Engin
     await engine.add(pipeline(shadow, version="2"))
     inference = house(engine, RouteSpec("double", default="1", shadow="2"))
 
-    result = await inference.infer(Asked("double"), x(1), request())
+    result = await ask(inference, "double", x(1))
     await shadow.entered()
 
     assert result.column("y").tolist() == [2]  # type: ignore[union-attr]
@@ -160,7 +165,7 @@ async def test_a_slow_shadow_keeps_nobody_waiting_and_its_copies_are_bounded(eng
     inference = house(engine, RouteSpec("double", default="1", shadow="2"))
 
     for n in range(100):
-        assert isinstance(await inference.infer(Asked("double"), x(n), request()), Result)
+        assert isinstance(await ask(inference, "double", x(n)), Result)
     await turns()
     waiting = sum(engine.registry.get(ref).batcher.in_flight for ref in engine.registry)
     shadow.release()
@@ -175,6 +180,6 @@ async def test_the_cache_stands_before_the_model_only_where_it_is_declared(engin
     inference = house(engine, answers=Answers(Kept()))
 
     for name in ("kept", "kept", "plain", "plain"):
-        await inference.infer(Asked(name), x(1), request())
+        await ask(inference, name, x(1))
 
     assert (kept.calls, plain.calls) == ([1], [1, 1])

@@ -107,7 +107,7 @@ async def test_each_window_is_put_to_chance_where_a_route_splits(house: House) -
     house.inference.router = Router(
         house.engine.registry, [RouteSpec("double", split={"1": 1, "2": 1})], chance=lambda: next(points)
     )
-    house.inference.forget_decisions()
+    house.inference.forget_choices()
 
     await house.streams.get("s").publish([{"x": n} for n in range(4)])
 

@@ -15,7 +15,7 @@ from tests.services.telemetry import Kept
 from headrace.core.logging import LoggingSettings, configure, logger, request_id
 from headrace.core.telemetry import TraceContext, begun, outgoing
 from headrace.domain.batch import Batch
-from headrace.domain.errors import InvalidInput, InvalidRequest, Overloaded
+from headrace.domain.errors import InvalidInput, InvalidRequest, NotFound, Overloaded
 from headrace.domain.routing import Asked, Router
 from headrace.services.context import RequestContext
 from headrace.services.engine import Engine
@@ -45,7 +45,7 @@ async def test_a_request_leaves_a_span_and_one_for_every_phase_below_it() -> Non
     kept = Kept()
     inference = await served(kept)
 
-    await inference.infer(ASKED, x(1, 2), request(CALLER))
+    await inference.infer(inference.choose(ASKED), x(1, 2), request(CALLER))
     await inference.engine.close(5)
 
     [whole], [batch] = kept.named("infer double"), kept.named("batch")
@@ -66,10 +66,10 @@ async def test_the_span_of_a_batch_is_linked_to_all_its_requests_that_are_traced
     kept, model = Kept(0.0), Held().hold()
     inference = await served(kept, model=model)
 
-    first = asyncio.create_task(inference.infer(ASKED, x(1), request()))
+    first = asyncio.create_task(inference.infer(inference.choose(ASKED), x(1), request()))
     await model.entered()
     given = [CALLER, UNSAMPLED, CALLER.replace("0af7", "0af8")]
-    others = [asyncio.create_task(inference.infer(ASKED, x(1), request(one))) for one in given]
+    others = [asyncio.create_task(inference.infer(inference.choose(ASKED), x(1), request(one))) for one in given]
     await asyncio.sleep(0)
     model.release()
     await asyncio.gather(first, *others)
@@ -87,8 +87,8 @@ async def test_what_is_not_sampled_leaves_nothing() -> None:
     kept = Kept(0.0)
     inference = await served(kept)
 
-    await inference.infer(ASKED, x(1), request())
-    await inference.infer(ASKED, x(1), request(UNSAMPLED))
+    await inference.infer(inference.choose(ASKED), x(1), request())
+    await inference.infer(inference.choose(ASKED), x(1), request(UNSAMPLED))
     await inference.engine.close(5)
 
     assert kept.spans == []
@@ -101,17 +101,13 @@ async def test_a_failure_is_marked_and_is_ours_only_if_it_is() -> None:
         raise InvalidInput("no") if inputs["x"][0] < 0 else ValueError("broken")
 
     inference = await served(kept, model=Held(picky))
-    await inference.infer(ASKED, x(-1), request())
-    await inference.infer(ASKED, x(1), request())
-    with pytest.raises(Exception, match="no pipeline"):
-        await inference.infer(Asked("nobody"), x(1), request())
+    await inference.infer(inference.choose(ASKED), x(-1), request())
+    await inference.infer(inference.choose(ASKED), x(1), request())
     await inference.engine.close(5)
 
     theirs, ours = kept.named("infer double")
-    [unknown] = kept.named("infer")[-1:]
     assert (theirs.sort.attributes["error.type"], theirs.sort.error) == ("invalid_input", None)
     assert (ours.sort.attributes["error.type"], ours.sort.error) == ("model_failure", "model_failure")
-    assert (unknown.sort.attributes["error.type"], unknown.sort.error) == ("not_found", None)
 
 
 async def test_whoever_is_called_next_is_told_of_the_batch_and_only_when_it_is_traced() -> None:
@@ -122,8 +118,8 @@ async def test_whoever_is_called_next_is_told_of_the_batch_and_only_when_it_is_t
         return {"y": [float(value) for value in inputs["x"]]}
 
     inference = await served(kept, model=Remote(remote))
-    await inference.infer(ASKED, x(1), request(CALLER))
-    await inference.infer(ASKED, x(1), request())
+    await inference.infer(inference.choose(ASKED), x(1), request(CALLER))
+    await inference.infer(inference.choose(ASKED), x(1), request())
     await inference.engine.close(5)
 
     [batch] = kept.named("batch")
@@ -173,10 +169,9 @@ async def test_a_line_tells_pipeline_version_code_milliseconds_and_ids(lines: Li
         return {"y": inputs["x"]}
 
     inference = await served(Kept(0.0), lines, Held(picky))
-    await inference.infer(ASKED, x(1), request(CALLER))
-    await inference.infer(ASKED, x(-1), request())
-    with pytest.raises(Exception, match="no pipeline"):
-        await inference.infer(Asked("nobody"), x(1), request())
+    await inference.infer(inference.choose(ASKED), x(1), request(CALLER))
+    await inference.infer(inference.choose(ASKED), x(-1), request())
+    inference.refused("library", NotFound("no pipeline"), "r-2")
     await inference.engine.close(5)
     configure(LoggingSettings())
 
@@ -196,7 +191,7 @@ async def test_lines_for_errors_leave_out_what_went_well() -> None:
     configure(LoggingSettings(format="json"), written)
     inference = await served(None, "errors")
 
-    await inference.infer(ASKED, x(1), request())
+    await inference.infer(inference.choose(ASKED), x(1), request())
     inference.refused("http", InvalidRequest("no JSON"), "r-9")
     await inference.engine.close(5)
     configure(LoggingSettings())
@@ -265,10 +260,10 @@ async def test_what_is_current_in_one_batch_is_not_inherited_by_the_next() -> No
         return {"y": [float(value) for value in inputs["x"]]}
 
     inference = await served(kept, model=Remote(remote))
-    traced = asyncio.create_task(inference.infer(ASKED, x(1), request(CALLER)))
+    traced = asyncio.create_task(inference.infer(inference.choose(ASKED), x(1), request(CALLER)))
     while not seen:
         await asyncio.sleep(0)
-    plain = asyncio.create_task(inference.infer(ASKED, x(1), request()))
+    plain = asyncio.create_task(inference.infer(inference.choose(ASKED), x(1), request()))
     await asyncio.sleep(0)
     first_may_end.set()  # the batch that ends starts the next one
     await asyncio.gather(traced, plain)

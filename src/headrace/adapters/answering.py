@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from headrace.domain.errors import NotFound, NotReady
-from headrace.domain.pipeline import Pipeline
 from headrace.domain.routing import Asked
+from headrace.services.choice import Choice
 from headrace.services.deployments import Deployments
 from headrace.services.inference import Inference
 
 
-def answering(inference: Inference, deployments: Deployments, asked: Asked) -> Pipeline:
-    """The pipeline that answers *asked*. Raises NotFound, or NotReady for one that is declared and not loaded."""
+def answering(inference: Inference, deployments: Deployments, asked: Asked) -> Choice:
+    """Which pipeline answers *asked*. Raises NotFound, or NotReady for one that is declared and not loaded."""
     try:
-        return inference.pipeline(asked)
+        return inference.choose(asked)
     except NotFound as error:
         raise _unloaded(deployments, asked) or error from None
 

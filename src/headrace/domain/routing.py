@@ -29,18 +29,13 @@ class Versions(Protocol):
 
 @dataclass(slots=True)  # not frozen: one is made for every request, and that would take twice as long
 class Asked:
-    """What a request says about the pipeline it wants.
-
-    *drawn* is where chance put it among the versions of a split, once it did: whoever asks again for the same request,
-    first to read its inputs and then to answer it, meets the same version.
-    """
+    """What a request says about the pipeline it wants."""
 
     name: str
     version: str | None = None
     headers: Mapping[str, str] | None = None
     routing_key: str | None = None
     inputs: Mapping[str, Any] | None = None
-    drawn: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +147,7 @@ class Router:
         if key is None and route.sticky and asked.inputs and route.sticky in asked.inputs:
             key = str(asked.inputs[route.sticky])
         if key is None:
-            if asked.drawn is None:
-                asked.drawn = self._chance()
-            return _share(route.split, asked.drawn), "split"
+            return _share(route.split, self._chance()), "split"
         digest = hashlib.blake2b(f"{route.name}\0{key}".encode(), digest_size=8).digest()
         return _share(route.split, int.from_bytes(digest) / 2**64), "sticky split"
 

@@ -1,4 +1,4 @@
-"""One request on its way through the services: when it came, which pipeline answers it, and how it ended."""
+"""One request on its way through the services: when it came, who answers it, and how it ended."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from headrace.domain.errors import EngineError, Internal
-from headrace.domain.routing import Decision
+from headrace.services.choice import Choice
 from headrace.services.context import Inputs, RequestContext, Result
 
 if TYPE_CHECKING:
@@ -24,13 +24,13 @@ class Course:
     It begins when it is made. `answered` or `failed` ends it, once.
     """
 
-    __slots__ = ("_inference", "_request", "_started", "decision")
+    __slots__ = ("_choice", "_inference", "_request", "_started")
 
-    def __init__(self, inference: Inference, request: RequestContext) -> None:
+    def __init__(self, inference: Inference, choice: Choice, request: RequestContext) -> None:
         self._inference = inference
+        self._choice = choice
         self._request = request
         self._started = time.monotonic()
-        self.decision: Decision | None = None
         inference.in_flight += 1
         witness = inference.engine.witness
         # What `begin` does; this is done for every request, and a call less is worth it.
@@ -39,23 +39,22 @@ class Course:
 
     def answered(self, result: Result, inputs: Inputs) -> Result:
         """The request for *inputs* came to *result*; returns it with what is told of it, failed rows included."""
-        decision = self.decision
-        assert decision is not None
+        choice = self._choice
         if inputs.failures:
             result = result.with_failures(inputs.failures)
-        result.route = decision.reason
-        if decision.shadow is not None:
-            self._inference.copy(decision.shadow, inputs, self._request)
+        result.route = choice.reason
+        if choice.shadow is not None:
+            self._inference.copy(choice.shadow, inputs, self._request)
         error = result.error()
         if error is not None:
-            self._inference.tell(decision.ref, error)
+            self._inference.tell(choice.pipeline.ref, error)
         self._end("ok" if error is None else error.code, result)
         return result
 
     def failed(self, error: BaseException) -> None:
         """The request came to nothing; a cancellation is one that its caller left."""
         if isinstance(error, EngineError):
-            self._inference.tell(self.decision.ref if self.decision else None, error)
+            self._inference.tell(self._choice.pipeline.ref, error)
             self._end(error.code, None, error)
         else:
             self._end("cancelled" if isinstance(error, asyncio.CancelledError) else Internal.code, None, error)
@@ -63,7 +62,7 @@ class Course:
     def _end(self, code: str, result: Result | None, error: BaseException | None = None) -> None:
         inference, request = self._inference, self._request
         inference.in_flight -= 1
-        ref = None if self.decision is None else self.decision.ref
+        ref = self._choice.pipeline.ref
         inference.measures.request(ref, request.mode, request.door, code, time.monotonic() - self._started)
         witness = inference.engine.witness
         if witness is not None and (request.trace is not None or witness.tells):
@@ -75,8 +74,10 @@ class ToldCourse(Course):
 
     __slots__ = ("_cancelled", "_done", "_inputs", "_tell")
 
-    def __init__(self, inference: Inference, request: RequestContext, inputs: Inputs, tell: Tell) -> None:
-        super().__init__(inference, request)
+    def __init__(
+        self, inference: Inference, choice: Choice, request: RequestContext, inputs: Inputs, tell: Tell
+    ) -> None:
+        super().__init__(inference, choice, request)
         self._inputs = inputs
         self._tell = tell
         self._done = self._cancelled = False

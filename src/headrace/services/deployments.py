@@ -117,7 +117,7 @@ class Deployments:
             for ref in refs:
                 await self._engine.remove(ref)
                 self._states[ref] = replace(self._states[ref], state="unloaded", reason="", loaded_at=None)
-            self.inference.forget_decisions()
+            self.inference.forget_choices()
         if self.announce is not None:
             await self.announce("unload", name, version)
         return refs
@@ -192,7 +192,7 @@ class Deployments:
         if ref in self._engine.registry:
             await self._engine.remove(ref)
         del self._states[ref]
-        self.inference.forget_decisions()
+        self.inference.forget_choices()
 
     def _with_users(self, chosen: list[Deployment]) -> list[Deployment]:
         """*chosen*, and everything else loaded that runs one of their models: two must not answer from other bytes."""
@@ -223,7 +223,7 @@ class Deployments:
         router.replace(
             [*(route for route in self._declared.routes if route.name not in held), *kept], self._declared.aliases
         )
-        self.inference.forget_decisions()
+        self.inference.forget_choices()
 
     async def _load(self, ref: PipelineRef, *, strict: bool = False) -> None:
         """Build, warm up, and serve *ref*, in the place of the one that serves it now if there is one.
@@ -245,7 +245,7 @@ class Deployments:
                 raise
             return
         self._states[ref] = replace(loaded, loaded_at=time.time())
-        self.inference.forget_decisions()
+        self.inference.forget_choices()
 
     async def _warm_up(self, pipeline: Pipeline) -> list[Batch]:
         rows = await self._off_loop(self.workspace.examples, pipeline.spec)

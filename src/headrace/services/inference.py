@@ -12,8 +12,9 @@ from headrace.domain.batch import Row
 from headrace.domain.errors import EngineError, InvalidRequest
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.registry import PipelineRef
-from headrace.domain.routing import Asked, Decision, Router
+from headrace.domain.routing import Asked, Router
 from headrace.services.answers import Answers
+from headrace.services.choice import Choice
 from headrace.services.context import Inputs, RequestContext, Result
 from headrace.services.course import Course, Tell, ToldCourse
 from headrace.services.engine import Engine
@@ -41,78 +42,68 @@ class Inference:
         self.measures = engine.measures
         self.default = default
         self.in_flight = 0
-        self._decisions: dict[tuple[str, str | None], Decision] = {}
+        self._choices: dict[tuple[str, str | None], Choice] = {}
         self._shadows: set[asyncio.Task[None]] = set()
 
-    def forget_decisions(self) -> None:
-        """Decide anew from now on: pipelines or routes have changed."""
-        self._decisions.clear()
+    def forget_choices(self) -> None:
+        """Choose anew from now on: pipelines or routes have changed."""
+        self._choices.clear()
 
-    def resolve(self, asked: Asked) -> Decision:
-        """Which version answers *asked*. Raises NotFound, AmbiguousVersion, or InvalidRequest without any name."""
+    def choose(self, asked: Asked) -> Choice:
+        """Which pipeline answers *asked*. Raises NotFound, AmbiguousVersion, or InvalidRequest without any name."""
         key = (asked.name, asked.version)
-        if (known := self._decisions.get(key)) is not None:
+        if (known := self._choices.get(key)) is not None:
             return known
         if not asked.name:
             return self._by_default(asked)
         decision = self.router.decide(asked)
+        pipeline = self.engine.registry.get(decision.ref).pipeline
+        choice = Choice(pipeline, decision.reason, decision.shadow)
         if self.router.fixed(asked):
-            self._decisions[key] = decision
-        return decision
+            self._choices[key] = choice
+        return choice
 
     def routed(self, asked: Asked) -> bool:
         """Whether somebody wrote a route for what *asked* names, or gets for naming nothing."""
         return self.router.route(asked.name or self.default or "") is not None
 
-    def _by_default(self, asked: Asked) -> Decision:
+    def _by_default(self, asked: Asked) -> Choice:
         if self.default is None:
             raise InvalidRequest("the request names no pipeline, and pipelines.default is not set")
-        named = replace(asked, name=self.default)
-        decision = self.resolve(named)
-        asked.drawn = named.drawn
-        return decision
+        return self.choose(replace(asked, name=self.default))
 
-    def pipeline(self, asked: Asked) -> Pipeline:
-        """The pipeline that would answer *asked*."""
-        return self.engine.registry.get(self.resolve(asked).ref).pipeline
-
-    async def infer(self, asked: Asked, inputs: Inputs, request: RequestContext) -> Result:
+    async def infer(self, choice: Choice, inputs: Inputs, request: RequestContext) -> Result:
         """Answer one request of one or more rows.
 
         Raises EngineError when the request as a whole cannot be answered; rows that failed are in the result.
         """
-        course = Course(self, request)
+        course, pipeline = Course(self, choice, request), choice.pipeline
         try:
-            decision = course.decision = self.resolve(asked)
-            pipeline = self.engine.registry.get(decision.ref).pipeline
             if self.answers is not None and pipeline.spec.cache is not None:
                 whole = complete(pipeline, inputs)
                 result = await self.answers.infer(pipeline, whole, request, self.engine.infer)
             else:
-                result = await self.engine.infer(decision.ref, inputs, request)
+                result = await self.engine.infer(pipeline.ref, inputs, request)
             return course.answered(result, inputs)
         except BaseException as error:
             course.failed(error)
             raise
 
-    def start(
-        self, asked: Asked, pipeline: Pipeline, inputs: Inputs, request: RequestContext, tell: Tell
-    ) -> ToldCourse | None:
+    def start(self, choice: Choice, inputs: Inputs, request: RequestContext, tell: Tell) -> ToldCourse | None:
         """What `infer` does, for a caller that is told the end and does not wait for it; *tell* may be called at once.
 
-        *pipeline* is what `pipeline` says of *asked*. None, and nothing has begun, where only waiting will do: an
-        answer may be kept, and not at hand.
+        None, and nothing has begun, where only waiting will do: an answer may be kept, and not at hand.
         """
         kept: Result | None = None
+        pipeline = choice.pipeline
         if self.answers is not None and pipeline.spec.cache is not None:
             kept = self.answers.at_hand(pipeline, complete(pipeline, inputs), request)
             if kept is None:
                 return None
-        course = ToldCourse(self, request, inputs, tell)
+        course = ToldCourse(self, choice, request, inputs, tell)
         try:
-            course.decision = self.resolve(asked)
             if kept is None:
-                self.engine.submit(course.decision.ref, inputs, request, course)
+                self.engine.submit(pipeline.ref, inputs, request, course)
             else:
                 course.set_result(kept)
         except Exception as error:
@@ -120,16 +111,15 @@ class Inference:
         return course
 
     def refused(self, door: str, error: EngineError, request_id: str) -> None:
-        """Count a request that failed before it was known for which pipeline."""
+        """Count a request that failed before it was known for which pipeline, and tell of it."""
+        self.tell(None, error)
         self.measures.request(None, "request", door, error.code, 0.0)
         if self.engine.witness is not None:
             self.engine.witness.refused(door, error, request_id)
 
-    async def generate(self, asked: Asked, inputs: Inputs, request: RequestContext) -> AsyncGenerator[Row]:
-        """Answer one row in chunks."""
+    async def generate(self, pipeline: Pipeline, inputs: Inputs, request: RequestContext) -> AsyncGenerator[Row]:
+        """Answer one row in chunks, from the version that its inputs were read for."""
         started = time.monotonic()
-        decision = self.resolve(asked)
-        pipeline = self.engine.registry.get(decision.ref).pipeline
         if request.deadline is None:
             request = replace(request, deadline=started + pipeline.spec.timeout_s)
         code = "ok"
@@ -137,18 +127,18 @@ class Inference:
         if (witness := self.engine.witness) is not None:
             witness.begin(request)
         try:
-            async with aclosing(self.engine.generate(decision.ref, complete(pipeline, inputs), request)) as rows:
+            async with aclosing(self.engine.generate(pipeline.ref, complete(pipeline, inputs), request)) as rows:
                 async for row in rows:
                     yield row
         except EngineError as error:
             code = error.code
-            self.tell(decision.ref, error)
+            self.tell(pipeline.ref, error)
             raise
         finally:
             self.in_flight -= 1
-            self.measures.request(decision.ref, request.mode, request.door, code, time.monotonic() - started)
+            self.measures.request(pipeline.ref, request.mode, request.door, code, time.monotonic() - started)
             if witness is not None:
-                witness.end(request, decision.ref, code, started)
+                witness.end(request, pipeline.ref, code, started)
 
     def tell(self, ref: PipelineRef | None, error: EngineError) -> None:
         """Tell those who look on that a request to *ref* ended with *error*."""

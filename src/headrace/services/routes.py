@@ -102,7 +102,7 @@ class Routes:
     def _apply(self, kept: Mapping[str, SetRoute]) -> None:
         self._kept = kept
         self._router.override(one.spec for one in kept.values())
-        self._deployments.inference.forget_decisions()
+        self._deployments.inference.forget_choices()
 
     def _state(self, name: str) -> RouteState:
         declared = {route.name: route for route in self._router.declared()}

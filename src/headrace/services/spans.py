@@ -52,7 +52,7 @@ class RequestEnd(NamedTuple):
     trace: Trace
     door: str
     request_id: str
-    ref: PipelineRef | None
+    ref: PipelineRef
     code: str
     began: float
     ended: float
@@ -163,17 +163,15 @@ def _phases(steps: Sequence[Took], offset_ns: int) -> list[tuple[Sort, int, int]
 
 
 @lru_cache(SORTS)
-def _request(door: str, ref: PipelineRef | None, code: str, rows: int | None) -> Sort:
-    attributes = {**_DOORS.get(door, {}), "headrace.door": door}
+def _request(door: str, ref: PipelineRef, code: str, rows: int | None) -> Sort:
+    about = {"headrace.door": door, "headrace.pipeline": ref.name, "headrace.version": ref.version}
+    attributes = {**_DOORS.get(door, {}), **about}
     if rows is not None:
         attributes["headrace.rows"] = rows
-    if ref is not None:
-        attributes |= {"headrace.pipeline": ref.name, "headrace.version": ref.version}
     if code != "ok":
         attributes["error.type"] = code
-    name = f"infer {ref.name}" if ref else "infer"
     kind: Kind = "server" if door in ("http", "grpc") else "internal"
-    return Sort(name, kind, attributes, None if code in NOT_OURS else code)
+    return Sort(f"infer {ref.name}", kind, attributes, None if code in NOT_OURS else code)
 
 
 @lru_cache(SORTS)

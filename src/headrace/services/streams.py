@@ -20,6 +20,7 @@ from headrace.domain.ports import Broker, Event, Message
 from headrace.domain.registry import PipelineRef
 from headrace.domain.routing import Asked
 from headrace.domain.spec import ModelUse, StreamSpec
+from headrace.services.choice import Choice
 from headrace.services.context import RequestContext
 from headrace.services.inference import Inference
 from headrace.services.inputs import rows_to_inputs
@@ -60,12 +61,11 @@ class Stream:
         self._committed = asyncio.Event()
         self._hurried = False
         self._reading: asyncio.Task[Sequence[Event]] | None = None
-        self._use = spec.pipeline if isinstance(spec.pipeline, ModelUse) else ModelUse(spec.pipeline)
+        self.use = spec.pipeline if isinstance(spec.pipeline, ModelUse) else ModelUse(spec.pipeline)
 
-    @property
-    def asked(self) -> Asked:
-        """What a window asks for: another one may meet another version."""
-        return Asked(self._use.name, self._use.version)
+    def choice(self) -> Choice:
+        """Which pipeline answers a window now: another one may meet another version. Raises what `choose` raises."""
+        return self._inference.choose(Asked(self.use.name, self.use.version))
 
     @property
     def state(self) -> State:
@@ -82,7 +82,7 @@ class Stream:
     def takes(self, name: str) -> bool:
         """Whether *name* is an input of its pipeline; False as well while that is not loaded."""
         try:
-            return name in self._inference.pipeline(self.asked).inputs
+            return name in self.choice().pipeline.inputs
         except EngineError:
             return False
 
@@ -164,7 +164,7 @@ class Stream:
 
     async def _window(self, events: Sequence[Event]) -> None:
         started = time.monotonic()
-        ref = self._inference.resolve(self.asked).ref
+        ref = self.choice().pipeline.ref
         witness = self._inference.engine.witness
         trace = None if witness is None else witness.window(event.message.headers for event in events)
         outcomes = await self.outcomes(ref, events, trace)

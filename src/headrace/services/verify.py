@@ -92,7 +92,7 @@ class Verification:
 
     def _rows(self, place: str) -> list[Row]:
         """The rows of the table as a client would send them; what cannot be read is sent as it stands."""
-        pipeline = self._inference.pipeline(self._asked)
+        pipeline = self._inference.choose(self._asked).pipeline
         table = self._tables.open(place)
         try:
             wanted = reading(pipeline, table.columns, given={}, keep={}).wanted
@@ -124,9 +124,10 @@ class Verification:
 
     async def _ask(self, row: Row) -> Answer:
         try:
-            inputs = rows_to_inputs(self._inference.pipeline(self._asked), [row])
+            choice = self._inference.choose(self._asked)
+            inputs = rows_to_inputs(choice.pipeline, [row])
             request = RequestContext(door="verify", fresh=True)
-            return _plain((await self._inference.infer(self._asked, inputs, request)).outcomes()[0])
+            return _plain((await self._inference.infer(choice, inputs, request)).outcomes()[0])
         except EngineError as error:
             return _plain(error)
 

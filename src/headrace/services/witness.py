@@ -78,7 +78,7 @@ class Witness:
     def end(
         self,
         request: RequestContext,
-        ref: PipelineRef | None,
+        ref: PipelineRef,
         code: str,
         started: float,
         result: Result | None = None,
@@ -127,15 +127,15 @@ class Witness:
     def _line(
         self,
         request: RequestContext,
-        ref: PipelineRef | None,
+        ref: PipelineRef,
         code: str,
         started: float,
         result: Result | None,
         error: BaseException | None,
     ) -> None:
         fields: dict[str, Any] = {
-            "pipeline": ref.name if ref else None,
-            "version": ref.version if ref else None,
+            "pipeline": ref.name,
+            "version": ref.version,
             "code": code,
             "ms": round((time.monotonic() - started) * 1e3, 3),
             "door": request.door,

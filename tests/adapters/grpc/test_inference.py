@@ -158,7 +158,7 @@ async def test_metadata_choose_the_route(name: str) -> None:
         route = RouteSpec("routed", default="1", split={"1": 50, "2": 50})
         server.house.inference.router.replace([route], {})
         server.house.inference.default = "routed"
-        server.house.inference.forget_decisions()
+        server.house.inference.forget_choices()
 
         found = [
             {(await server.client.infer(request(name), metadata=[("x-routing-key", key)])).model_version

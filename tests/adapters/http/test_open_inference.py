@@ -149,7 +149,7 @@ async def test_versions_on_a_split_may_differ_in_their_outputs(open_house: Any, 
         points = itertools.cycle((0.2, 0.7, 0.4))
         split = RouteSpec("add", split={"1": 1, "2": 1})
         house.inference.router = Router(house.inference.engine.registry, [split], chance=lambda: next(points))
-        house.inference.forget_decisions()
+        house.inference.forget_choices()
         answers = [(await infer(client, tensor([1], [1], name="a"), model="add")).json() for _ in range(6)]
 
     found = [(answer["model_version"], answer["outputs"][0]["name"]) for answer in answers]

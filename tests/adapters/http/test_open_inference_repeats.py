@@ -152,7 +152,7 @@ async def test_what_was_read_for_a_pipeline_is_not_used_for_the_one_in_its_place
 
 
 async def test_what_is_remembered_stays_within_its_bytes(door: Door) -> None:
-    pipeline = door.app.inference.pipeline(Asked("kept"))
+    pipeline = door.app.inference.choose(Asked("kept")).pipeline
     repeats = Repeats()
     for number in range(20_000):
         body = str(number).encode() * 200

@@ -21,7 +21,8 @@ async def expected(served: Served, model: str, array: np.ndarray, *, batched: bo
     """What the library answers in this process, without any door."""
     column: Any = array if array.dtype != object else array.tolist()
     inputs = Inputs({"x": column if batched else [array]}, len(array) if batched else 1)
-    result = await served.workspace.inference.infer(Asked(model), inputs, RequestContext())
+    inference = served.workspace.inference
+    result = await inference.infer(inference.choose(Asked(model)), inputs, RequestContext())
     return {name: result.column(name) if batched else result.column(name)[0] for name in result.columns}
 
 

@@ -145,11 +145,12 @@ async def _tried(application: Application, deployment: Deployment) -> list[Trial
 
 async def _best_ms(application: Application, asked: Asked, row: Mapping[str, Any]) -> float:
     """The shortest of a few runs, in milliseconds: other load on the machine only ever adds time."""
-    inputs = rows_to_inputs(application.inference.pipeline(asked), [row])
+    choice = application.inference.choose(asked)
+    inputs = rows_to_inputs(choice.pipeline, [row])
     times = []
     for _ in range(ATTEMPTS):
         started = time.perf_counter()
-        result = await application.inference.infer(asked, inputs, RequestContext("check", door="cli", fresh=True))
+        result = await application.inference.infer(choice, inputs, RequestContext("check", door="cli", fresh=True))
         times.append(time.perf_counter() - started)
         if (error := result.error()) is not None:
             raise error

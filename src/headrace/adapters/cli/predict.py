@@ -67,11 +67,11 @@ def predict(
 
 async def _predict(commands: Commands, config: Path, asked: Asked, given: Any, *, explain: bool, as_json: bool) -> int:
     async with commands.open_application(config) as application:
-        pipeline = application.inference.pipeline(asked)
+        choice = application.inference.choose(asked)
         watch = Stopwatch()
-        inputs = rows_to_inputs(pipeline, rows_of(given, pipeline))
+        inputs = rows_to_inputs(choice.pipeline, rows_of(given, choice.pipeline))
         request = RequestContext("cli", door="cli", fresh=True)
-        result = await watch.following(application.inference.infer(asked, inputs, request))
+        result = await watch.following(application.inference.infer(choice, inputs, request))
     outcomes = result.outcomes()
     single = isinstance(given, Mapping) or (isinstance(given, list) and len(given) == 1 and isinstance(given[0], Path))
     if single and isinstance(outcomes[0], EngineError):

@@ -51,7 +51,7 @@ async def _run(commands: Commands, config: Path, asked: Asked, data: str, *, qui
 
     async with commands.open_server(config) as (application, url):
         inference = application.inference
-        pipeline = inference.pipeline(asked)
+        pipeline = inference.choose(asked).pipeline
         ways = {"HTTP JSON": native(url, pipeline), "HTTP V2": open_inference(url, pipeline)}
 
         def tell(way: str) -> None:

@@ -21,8 +21,8 @@ from headrace.adapters.limits import too_many_rows
 from headrace.adapters.open_inference.parameters import take_parameters
 from headrace.core.logging import request_id
 from headrace.domain.errors import NotFound
-from headrace.domain.pipeline import Pipeline
 from headrace.domain.routing import Asked
+from headrace.services.choice import Choice
 from headrace.services.context import ANYBODY, Caller, Inputs, RequestContext, Result, Timing
 from headrace.services.deployments import Deployments
 from headrace.services.inference import Inference
@@ -35,8 +35,7 @@ _IS_END: Final = "triton_final_response"
 class Prepared(NamedTuple):
     """A request that may go on: all that can be wrong with it before it runs is not."""
 
-    asked: Asked
-    pipeline: Pipeline
+    choice: Choice
     layout: Layout
     inputs: Inputs
     about: RequestContext
@@ -65,9 +64,9 @@ class InferenceCalls:
             if (turn := self._gathering.join()) is not None:
                 await turn
             request = self._reader.read(message)
-            asked, pipeline, layout, inputs, about = self._prepared(request, context, deadline_of(context), caller)
-            counted = True
-            result = await self._inference.infer(asked, inputs, about) if inputs.rows else no_rows(pipeline)
+            choice, layout, inputs, about = self._prepared(request, context, deadline_of(context), caller)
+            counted, pipeline = True, choice.pipeline
+            result = await self._inference.infer(choice, inputs, about) if inputs.rows else no_rows(pipeline)
             return answer(result, pipeline, layout.outputs, request)
         except BaseException as error:
             await door.fail(Call(context), error, counted=counted)
@@ -96,7 +95,8 @@ class InferenceCalls:
         if self._inference.routed(asked):  # else nothing looks at the metadata
             metadata = Metadata(context)
             asked = Asked(asked.name, asked.version, metadata, metadata.get(ROUTING_KEY))
-        pipeline = self._pipeline(asked)
+        choice = self._choose(asked)
+        pipeline = choice.pipeline
         layout = layout_of(question, pipeline)
         if layout.listed and layout.rows > self._max_rows:
             raise too_many_rows(layout.rows, self._max_rows)
@@ -111,23 +111,24 @@ class InferenceCalls:
             request_id.set(about.request_id)
         if question.parameters:
             take_parameters(about, question.parameters)
-        return Prepared(asked, pipeline, layout, inputs, about)
+        return Prepared(choice, layout, inputs, about)
 
-    def _pipeline(self, asked: Asked) -> Pipeline:
+    def _choose(self, asked: Asked) -> Choice:
         try:
-            return self._inference.pipeline(asked)
+            return self._inference.choose(asked)
         except NotFound:
             return answering(self._inference, self._deployments, asked)
 
     async def _several(self, request: Request, call: Call) -> AsyncGenerator[bytes]:
         """The answers to one request of a stream, each of which has the time that its pipeline allows."""
         ends = request.question.parameters.get(_WANTS_END) is True
-        asked, pipeline, layout, inputs, about = self._prepared(request, call.context, None, call.caller)
+        choice, layout, inputs, about = self._prepared(request, call.context, None, call.caller)
+        pipeline = choice.pipeline
         if not generates(pipeline):
-            result = await self._inference.infer(asked, inputs, about) if inputs.rows else no_rows(pipeline)
+            result = await self._inference.infer(choice, inputs, about) if inputs.rows else no_rows(pipeline)
             yield answer(result, pipeline, layout.outputs, request) + (_end(is_end=True) if ends else b"")
             return
-        async with aclosing(self._inference.generate(asked, inputs, about)) as rows:
+        async with aclosing(self._inference.generate(pipeline, inputs, about)) as rows:
             async for row in rows:
                 chunk = Result(pipeline.ref, {name: [value] for name, value in row.items()}, range(1), Timing())
                 yield answer(chunk, pipeline, layout.outputs, request) + (_end(is_end=False) if ends else b"")

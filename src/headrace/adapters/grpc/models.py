@@ -39,7 +39,7 @@ class ModelCalls:
     async def model_ready(self, asked: messages.ModelReadyRequest, call: Call) -> messages.ModelReadyResponse:
         """``ModelReady``: false for a model that is not loaded, or not known. Raises AmbiguousVersion."""
         try:
-            self._inference.pipeline(_named(asked.name, asked.version, call))
+            self._inference.choose(_named(asked.name, asked.version, call))
         except (NotFound, NotReady):
             return messages.ModelReadyResponse(ready=False)
         return messages.ModelReadyResponse(ready=True)
@@ -54,7 +54,7 @@ class ModelCalls:
 
     async def model_metadata(self, asked: messages.ModelMetadataRequest, call: Call) -> messages.ModelMetadataResponse:
         """``ModelMetadata``."""
-        pipeline = answering(self._inference, self._deployments, _named(asked.name, asked.version, call))
+        pipeline = answering(self._inference, self._deployments, _named(asked.name, asked.version, call)).pipeline
         loaded = self._inference.engine.registry.versions(pipeline.ref.name)
         return messages.ModelMetadataResponse(
             name=pipeline.ref.name,
@@ -72,7 +72,8 @@ class ModelCalls:
         if not asked.name:
             refs = list(registry)
         elif asked.version:
-            refs = [answering(self._inference, self._deployments, _named(asked.name, asked.version, call)).ref]
+            choice = answering(self._inference, self._deployments, _named(asked.name, asked.version, call))
+            refs = [choice.pipeline.ref]
         else:
             name = self._inference.router.canonical(asked.name)
             refs = [PipelineRef(name, version) for version in registry.versions(name)]

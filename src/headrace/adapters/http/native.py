@@ -18,8 +18,8 @@ from headrace.adapters.http.rendering import all_failed, many_rows, no_rows, one
 from headrace.adapters.http.settings import ApiSettings
 from headrace.adapters.limits import too_many_rows
 from headrace.domain.errors import InvalidRequest, NotFound
-from headrace.domain.pipeline import Pipeline
 from headrace.domain.routing import Asked
+from headrace.services.choice import Choice
 from headrace.services.context import Inputs, RequestContext, Result
 from headrace.services.deployments import Deployments
 from headrace.services.inference import Inference
@@ -85,7 +85,7 @@ class NativeCalls:
         if model is None:
             return ""
         try:
-            if self.inference.pipeline(Asked("")).model_name == model:
+            if self.inference.choose(Asked("")).pipeline.model_name == model:
                 return ""
         except (InvalidRequest, NotFound):
             pass  # there is no default
@@ -112,26 +112,26 @@ class NativeCalls:
         if "explain" in options:
             watch = watch or (Stopwatch() if options["explain"] else None)
             options = {key: value for key, value in options.items() if key != "explain"}
-        pipeline, asked, inputs, request = self._understood(call, name, envelope, options)
+        choice, inputs, request = self._understood(call, name, envelope, options)
         call.uncounted = False
-        result = await self.run(call, pipeline, asked, inputs, request, watch)
+        result = await self.run(call, choice, inputs, request, watch)
         await call.answer_json(self.envelope(call, result, self._outputs(envelope, result), watch=watch))
 
     def _start(self, call: Call, name: str, envelope: Envelope | NamedEnvelope, finish: Finish) -> Starting:
         options: Mapping[str, Any] = envelope.options or _NO_OPTIONS
         if "explain" in options:
             return None
-        pipeline, asked, inputs, request = self._understood(call, name, envelope, options)
+        choice, inputs, request = self._understood(call, name, envelope, options)
         call.uncounted = False
 
         def answer(result: Result) -> Answered:
             return to_json(self.envelope(call, result, self._outputs(envelope, result))), JSON, ()
 
-        return self.start(call, pipeline, asked, inputs, request, finish, answer)
+        return self.start(choice, inputs, request, finish, answer)
 
     def _understood(
         self, call: Call, name: str, envelope: Envelope | NamedEnvelope, options: Mapping[str, Any]
-    ) -> tuple[Pipeline, Asked, Inputs, RequestContext]:
+    ) -> tuple[Choice, Inputs, RequestContext]:
         """Which pipeline is asked what, in the services' words."""
         given = envelope.inputs
         rows: Sequence[Mapping[str, Any]] = given if isinstance(given, list) else (given,)
@@ -139,20 +139,15 @@ class NativeCalls:
             raise too_many_rows(len(rows), self._max_rows)
         version = envelope.version
         request = self.request(call, options)
-        asked = Asked(
-            name,
-            str(version) if version is not None else None,
-            request.headers,
-            request.routing_key,
-            rows[0] if rows else None,
-        )
-        pipeline = self.pipeline(asked)
+        named = str(version) if version is not None else None
+        choice = self.choose(Asked(name, named, request.headers, request.routing_key, rows[0] if rows else None))
+        pipeline = choice.pipeline
         if envelope.model is not None and envelope.model != pipeline.model_name:
             raise InvalidRequest(
                 f"the request names the model {envelope.model!r:.200}, and pipeline {pipeline.ref} runs "
                 f"{pipeline.model_name!r}; leave the model out, or name a pipeline that runs it"
             )
-        return pipeline, asked, rows_to_inputs(pipeline, rows), request
+        return choice, rows_to_inputs(pipeline, rows), request
 
     def _outputs(self, envelope: Envelope | NamedEnvelope, result: Result) -> Any:
         """What stands under ``outputs``: a list if a list was asked."""
@@ -173,43 +168,35 @@ class NativeCalls:
             traceparent=wishes.traceparent,
         )
 
-    def pipeline(self, asked: Asked) -> Pipeline:
-        """The pipeline that answers *asked*. Raises NotFound, or NotReady for one that is declared and not loaded."""
+    def choose(self, asked: Asked) -> Choice:
+        """Which pipeline answers *asked*. Raises NotFound, or NotReady for one that is declared and not loaded."""
         return answering(self.inference, self.deployments, asked)
 
     async def run(
         self,
         call: Call,
-        pipeline: Pipeline,
-        asked: Asked,
+        choice: Choice,
         inputs: Inputs,
         request: RequestContext,
         watch: Stopwatch | None = None,
     ) -> Result:
         """Infer, and stop when the client leaves."""
         if watch is not None:
-            return await watch.following(self.run(call, pipeline, asked, inputs, request))
+            return await watch.following(self.run(call, choice, inputs, request))
         if inputs.rows == 0:
-            return no_rows(pipeline)
+            return no_rows(choice.pipeline)
         self._require_few(inputs)
         self.departures.join(call)
-        return await self.inference.infer(asked, inputs, request)
+        return await self.inference.infer(choice, inputs, request)
 
     def start(
-        self,
-        call: Call,
-        pipeline: Pipeline,
-        asked: Asked,
-        inputs: Inputs,
-        request: RequestContext,
-        finish: Finish,
-        answer: Answer,
+        self, choice: Choice, inputs: Inputs, request: RequestContext, finish: Finish, answer: Answer
     ) -> Starting:
         """Infer without waiting: what *finish* makes of *answer* is told the end, unless None is returned."""
         if inputs.rows == 0:
             return None
         self._require_few(inputs)
-        return self.inference.start(asked, pipeline, inputs, request, finish(answer))
+        return self.inference.start(choice, inputs, request, finish(answer))
 
     def _require_few(self, inputs: Inputs) -> None:
         """Raises TooLarge for more rows than may be; arrays are as quick to check as to read, single values are not."""

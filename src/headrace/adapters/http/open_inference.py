@@ -31,6 +31,7 @@ from headrace.adapters.open_inference.models import EXTENSIONS as COMMON_EXTENSI
 from headrace.adapters.open_inference.parameters import take_parameters
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.routing import Asked
+from headrace.services.choice import Choice
 from headrace.services.context import Inputs, RequestContext, Result
 
 EXTENSIONS: Final[Sequence[str]] = ("binary_tensor_data", *COMMON_EXTENSIONS, "generate")
@@ -57,16 +58,16 @@ class OpenInferenceCalls:
         limit = self._native.max_body
         body = await (read_body(call, limit) if head is None else read_tensors(call, head, limit))
         request = self._native.request(call)
-        asked = Asked(name, version, request.headers, request.routing_key)
-        pipeline = self._native.pipeline(asked)
+        choice = self._native.choose(Asked(name, version, request.headers, request.routing_key))
+        pipeline = choice.pipeline
         before = (name, version, body) if pipeline.spec.cache is not None and head is None else None
         if before is not None and (repeat := self._repeats.find(pipeline, before)) is not None:
-            await self._again(call, pipeline, asked, request, before, repeat)
+            await self._again(call, choice, request, before, repeat)
             return
         question = _question(body, head, pipeline)
         inputs, wanted = _understood(question, pipeline, name, version, request)
         call.uncounted = False
-        result = await self._native.run(call, pipeline, asked, inputs, request, call.stopwatch)
+        result = await self._native.run(call, choice, inputs, request, call.stopwatch)
         answer = await reply(call, result, pipeline, wanted, question.request.id)
         if before is not None and answer is not None and not question.request.parameters:
             repeat = Repeat(pipeline, inputs, wanted, question.request.id)
@@ -83,12 +84,12 @@ class OpenInferenceCalls:
                 return None
             require_readable(call)
         request = self._native.request(call)
-        asked = Asked(name, version, request.headers, request.routing_key)
-        pipeline = self._native.pipeline(asked)
+        choice = self._native.choose(Asked(name, version, request.headers, request.routing_key))
+        pipeline = choice.pipeline
         if pipeline.spec.cache is not None:
             if head is not None:
                 return None
-            return self._start_again(call, pipeline, asked, request, (name, version, body), finish)
+            return self._start_again(call, choice, request, (name, version, body), finish)
         question = _question(body, head, pipeline)
         inputs, wanted = _understood(question, pipeline, name, version, request)
         call.uncounted = False
@@ -97,12 +98,13 @@ class OpenInferenceCalls:
             call.packs = True
             return written(result, pipeline, wanted, question.request.id)
 
-        return self._native.start(call, pipeline, asked, inputs, request, finish, answer)
+        return self._native.start(choice, inputs, request, finish, answer)
 
     def _start_again(
-        self, call: Call, pipeline: Pipeline, asked: Asked, request: RequestContext, before: Before, finish: Finish
+        self, call: Call, choice: Choice, request: RequestContext, before: Before, finish: Finish
     ) -> Starting:
         """A request to a pipeline whose answers are kept: only if it came before, and its answer is at hand."""
+        pipeline = choice.pipeline
         repeat = self._repeats.find(pipeline, before)
         if repeat is None:
             return None
@@ -114,14 +116,13 @@ class OpenInferenceCalls:
             return written(result, pipeline, repeat.wanted, repeat.asked_id)
 
         call.uncounted = False
-        return self._native.start(call, pipeline, asked, repeat.inputs, request, finish, answer)
+        return self._native.start(choice, repeat.inputs, request, finish, answer)
 
-    async def _again(
-        self, call: Call, pipeline: Pipeline, asked: Asked, request: RequestContext, before: Before, repeat: Repeat
-    ) -> None:
+    async def _again(self, call: Call, choice: Choice, request: RequestContext, before: Before, repeat: Repeat) -> None:
         """Answer a request that came before: look up its answer like any other's, and write it if it is not written."""
         call.uncounted = False
-        result = await self._native.run(call, pipeline, asked, repeat.inputs, request, call.stopwatch)
+        pipeline = choice.pipeline
+        result = await self._native.run(call, choice, repeat.inputs, request, call.stopwatch)
         if result.columns is repeat.columns and call.stopwatch is None:
             call.packs = True
             await call.answer(repeat.written)
@@ -145,7 +146,7 @@ class OpenInferenceCalls:
 
     async def model(self, call: Call, name: str, version: str | None) -> None:
         """``GET /v2/models/{name}[/versions/{version}]``."""
-        pipeline = self._native.pipeline(Asked(name, version))
+        pipeline = self._native.choose(Asked(name, version)).pipeline
         versions = self._native.inference.engine.registry.versions(pipeline.ref.name)
         await call.answer_json(
             {
@@ -159,7 +160,7 @@ class OpenInferenceCalls:
 
     async def model_ready(self, call: Call, name: str, version: str | None) -> None:
         """``GET /v2/models/{name}[/versions/{version}]/ready``: 503 for one that is declared and not loaded."""
-        self._native.pipeline(Asked(name, version))
+        self._native.choose(Asked(name, version))
         await call.answer_json({"name": name, "ready": True})
 
 

@@ -91,7 +91,7 @@ class GenerateCalls:
         require_readable(call)
         body = decode_anything(await read_body(call, self._native.max_body))
         request = self._native.request(call)
-        pipeline = self._native.pipeline(Asked(name, version, request.headers, request.routing_key))
+        pipeline = self._native.choose(Asked(name, version, request.headers, request.routing_key)).pipeline
         if not isinstance(body, dict):
             raise InvalidRequest("the body is no JSON object with a `text_input`")
         row = _row(body, pipeline, request)
@@ -107,9 +107,8 @@ class GenerateCalls:
         return order
 
     def _rows(self, order: Order) -> Any:
-        """The chunks of an answer, from the very version that the inputs were made for."""
-        ref = order.pipeline.ref
-        return self._native.inference.generate(Asked(ref.name, ref.version), order.inputs, order.context)
+        """The chunks of an answer."""
+        return self._native.inference.generate(order.pipeline, order.inputs, order.context)
 
 
 def _row(body: Mapping[str, Any], pipeline: Pipeline, request: RequestContext) -> dict[str, Any]:

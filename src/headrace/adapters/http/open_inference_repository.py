@@ -72,7 +72,7 @@ class RepositoryCalls:
         if name is None:
             refs = list(self._native.inference.engine.registry)
         elif version is not None:
-            refs = [self._native.pipeline(Asked(name, version)).ref]
+            refs = [self._native.choose(Asked(name, version)).pipeline.ref]
         else:
             refs = self._of(name)
         found = await statistics_of(self._native.inference.measures, refs)
@@ -83,7 +83,7 @@ class RepositoryCalls:
         name = inference.router.canonical(name)
         versions = inference.engine.registry.versions(name)
         if not versions:
-            self._native.pipeline(Asked(name))  # says why there is none
+            self._native.choose(Asked(name))  # says why there is none
         return [PipelineRef(name, version) for version in versions]
 
     async def refuse(self, call: Call, extension: str) -> None:

@@ -28,7 +28,6 @@ from headrace.adapters.http.openai_requests import (
 from headrace.adapters.http.openai_writing import Limits, Writing
 from headrace.domain.errors import NotReady
 from headrace.domain.pipeline import Pipeline
-from headrace.domain.routing import Asked
 from headrace.services.context import Inputs, RequestContext
 from headrace.services.inputs import rows_to_inputs
 
@@ -91,7 +90,7 @@ class CompletionCalls:
 
     def _found(self, call: Call, model: str | None, body: Mapping[str, Any]) -> tuple[RequestContext, Pipeline]:
         context = self._native.request(call)
-        pipeline = self._native.pipeline(asked_for(model, context, body))
+        pipeline = self._native.choose(asked_for(model, context, body)).pipeline
         required_text(pipeline)
         return context, pipeline
 
@@ -152,9 +151,8 @@ class CompletionCalls:
         return usage
 
     def _rows(self, order: Order, part: Part) -> Any:
-        """The chunks of an answer, from the very version that the inputs were made for."""
-        ref = order.pipeline.ref
-        return self._native.inference.generate(Asked(ref.name, ref.version), part.inputs, order.context)
+        """The chunks of an answer."""
+        return self._native.inference.generate(order.pipeline, part.inputs, order.context)
 
 
 def _counted(given: CompletionRequest | ChatRequest) -> bool:

@@ -47,14 +47,14 @@ class EmbeddingCalls:
         call.uncounted = True
         given, body = await read(call, EmbeddingRequest, self._native.max_body)
         request = self._native.request(call)
-        asked = asked_for(given.model, request, body)
-        pipeline = self._native.pipeline(asked)
+        choice = self._native.choose(asked_for(given.model, request, body))
+        pipeline = choice.pipeline
         required_vectors(pipeline)
         prompts = prompts_of(given.input, "input")
         inputs = rows_to_inputs(pipeline, _rows(given, body, pipeline, prompts))
         call.uncounted = False
-        result = await self._native.run(call, pipeline, asked, inputs, request)
-        vectors = self._vectors(result, pipeline)
+        result = await self._native.run(call, choice, inputs, request)
+        vectors = _vectors(result, required_vectors(pipeline))
         if given.dimensions is not None and "dimensions" not in pipeline.inputs:
             vectors = shortened(vectors, given.dimensions)
         packed = given.encoding_format == "base64"
@@ -62,19 +62,16 @@ class EmbeddingCalls:
         told = [] if pipeline.spec.cache is None else [(b"cache-status", _HIT if result.cached else _MISS)]
         await call.answer_json(_answer(result, vectors, prompts, packed=packed), extra=told)
 
-    def _vectors(self, result: Result, pipeline: Pipeline) -> Array:
-        """The embeddings as float32 [n, d]. A split may have led to another version than the one that was asked."""
-        registry = self._native.inference.engine.registry
-        if result.ref != pipeline.ref and result.ref in registry:
-            pipeline = registry.get(result.ref).pipeline
-        name = required_vectors(pipeline)
-        try:
-            vectors = np.ascontiguousarray(result.column(name), dtype=np.float32)
-        except ValueError:
-            raise ModelFailure(f"the vectors in {name!r} differ in length") from None
-        if vectors.ndim != 2:
-            raise ModelFailure(f"{name!r} wants one vector for each row, and has the shape {vectors.shape}")
-        return vectors
+
+def _vectors(result: Result, name: str) -> Array:
+    """The embeddings in the output *name*, as float32 [n, d]."""
+    try:
+        vectors = np.ascontiguousarray(result.column(name), dtype=np.float32)
+    except ValueError:
+        raise ModelFailure(f"the vectors in {name!r} differ in length") from None
+    if vectors.ndim != 2:
+        raise ModelFailure(f"{name!r} wants one vector for each row, and has the shape {vectors.shape}")
+    return vectors
 
 
 def _rows(given: EmbeddingRequest, body: dict[str, Any], pipeline: Pipeline, prompts: Prompts) -> list[dict[str, Any]]:

@@ -29,14 +29,14 @@ class ModelCalls:
     async def show(self, call: Call, name: str) -> None:
         """``GET /v1/models/{model}``, also for ``name@alias``."""
         bare, _, version = name.partition("@")
-        pipeline = self._native.pipeline(Asked(bare, version or None))
+        pipeline = self._native.choose(Asked(bare, version or None)).pipeline
         await call.answer_json(_model(name, pipeline.ref, self._loaded()))
 
     def _ids(self) -> Iterator[tuple[str, PipelineRef]]:
         registry = self._native.inference.engine.registry
         for name in registry.names():
             with suppress(EngineError):  # several versions, and no route says which: only their full names answer
-                yield name, self._native.inference.pipeline(Asked(name)).ref
+                yield name, self._native.inference.choose(Asked(name)).pipeline.ref
             for version in registry.versions(name):
                 ref = PipelineRef(name, version)
                 yield str(ref), ref

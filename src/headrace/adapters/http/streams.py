@@ -46,8 +46,8 @@ def status(stream: Stream) -> dict[str, Any]:
     progress = stream.progress
     return {
         "name": stream.spec.name,
-        "pipeline": stream.asked.name,
-        "version": stream.asked.version,
+        "pipeline": stream.use.name,
+        "version": stream.use.version,
         "state": stream.state,
         "reason": public_text(stream.reason, "model_failure") or None,
         "lag": stream.lag,

@@ -18,6 +18,7 @@ from headrace.domain.errors import EngineError, InvalidInput, InvalidRequest, Un
 from headrace.domain.parameters import nearest
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.routing import Asked
+from headrace.services.choice import Choice
 from headrace.services.inputs import rows_to_inputs
 
 Kind = Literal["image", "audio", "video", "text"]
@@ -63,10 +64,9 @@ class UploadCalls:
             raise InvalidRequest(f"the form must bring one file under the name 'file'; {_brought(form)}")
         part = form.files[0]
         _require_kind(part, kind)
-        asked = self._asked(call, form, version)
-        pipeline = self._native.pipeline(asked)
+        choice = self._native.choose(self._asked(call, form, version))
         call.uncounted = False
-        data = await self._infer(call, pipeline, asked, part, kind)
+        data = await self._infer(call, choice, part, kind)
         await call.answer_json(success(call, data))
 
     async def batch(self, call: Call) -> None:
@@ -75,11 +75,10 @@ class UploadCalls:
         form = await self._form(call)
         if not form.files or any(part.name not in ("files", "files[]", "file") for part in form.files):
             raise InvalidRequest(f"the form must bring files under the name 'files'; {_brought(form)}")
-        asked = self._asked(call, form, None)
-        pipeline = self._native.pipeline(asked)
+        choice = self._native.choose(self._asked(call, form, None))
         call.uncounted = False
         self._native.departures.join(call)
-        answers = await asyncio.gather(*(self._outcome(call, pipeline, asked, part) for part in form.files))
+        answers = await asyncio.gather(*(self._outcome(call, choice, part) for part in form.files))
         errors = [answer for answer in answers if isinstance(answer, EngineError)]
         if len(errors) == len(answers):
             raise combined(errors)
@@ -95,12 +94,12 @@ class UploadCalls:
         given = decode(body, _TEXT, TextEnvelope.__struct_fields__)
         version = str(given.version) if given.version is not None else None
         request = self._native.request(call, given.options or {})
-        asked = Asked(given.pipeline or "", version, request.headers, request.routing_key)
-        pipeline = self._native.pipeline(asked)
+        choice = self._native.choose(Asked(given.pipeline or "", version, request.headers, request.routing_key))
+        pipeline = choice.pipeline
         column = upload_column(pipeline, "text")
         call.uncounted = False
         inputs = rows_to_inputs(pipeline, [{column: _as_column(pipeline, column, given.text)}])
-        result = await self._native.run(call, pipeline, asked, inputs, request, call.stopwatch)
+        result = await self._native.run(call, choice, inputs, request, call.stopwatch)
         await call.answer_json(self._native.envelope(call, result, one_row(result), watch=call.stopwatch))
 
     async def _form(self, call: Call) -> Form:
@@ -118,21 +117,20 @@ class UploadCalls:
         chosen = version or form.fields.get("version") or None
         return Asked(form.fields.get("pipeline", ""), chosen, request.headers, request.routing_key)
 
-    async def _outcome(self, call: Call, pipeline: Pipeline, asked: Asked, part: Part) -> dict[str, Any] | EngineError:
+    async def _outcome(self, call: Call, choice: Choice, part: Part) -> dict[str, Any] | EngineError:
         try:
-            return await self._infer(call, pipeline, asked, part, None)
+            return await self._infer(call, choice, part, None)
         except EngineError as error:
             return error
 
-    async def _infer(
-        self, call: Call, pipeline: Pipeline, asked: Asked, part: Part, kind: Kind | None
-    ) -> dict[str, Any]:
+    async def _infer(self, call: Call, choice: Choice, part: Part, kind: Kind | None) -> dict[str, Any]:
+        pipeline = choice.pipeline
         column = upload_column(pipeline, kind)
         value = _value(pipeline, column, part)
         request = self._native.request(call)
         inputs = rows_to_inputs(pipeline, [{column: value}])
         watch = None if call.stopwatch is None else call.stopwatch.fork()  # files of one call run side by side
-        result = await self._native.run(call, pipeline, asked, inputs, request, watch)
+        result = await self._native.run(call, choice, inputs, request, watch)
         return self._native.data(result, one_row(result), metadata=_metadata(part), watch=watch)
 
 
