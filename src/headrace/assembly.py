@@ -14,6 +14,7 @@ from headrace.core.config import ConfigMistakes, Mistake, Reader
 from headrace.core.processors import share
 from headrace.domain.batch import Outcome
 from headrace.domain.errors import InvalidConfig
+from headrace.domain.pipeline import Pipeline
 from headrace.domain.ports import Declared, JobStore
 from headrace.domain.routing import Asked, Router
 from headrace.infra.brokers.memory import MemoryBroker
@@ -87,9 +88,9 @@ class Application:
         inputs = rows_to_inputs(choice.pipeline, rows)
         return (await self.inference.infer(choice, inputs, RequestContext(options=options or {}))).outcomes()
 
-    def verification(self, asked: Asked) -> Verification:
-        """A comparison of the ways to ask a pipeline."""
-        return Verification(self.inference, LocalTables(), MemoryBroker(), asked)
+    def verification(self, pipeline: Pipeline) -> Verification:
+        """A comparison of the ways to ask *pipeline*."""
+        return Verification(self.inference, LocalTables(), MemoryBroker(), pipeline)
 
     async def start(self) -> None:
         """Load everything that is declared."""
@@ -105,6 +106,7 @@ class Application:
         cut = await self.streams.drain(drain_s)
         await self.streams.stop()
         cut += await self.inference.engine.close(max(0.0, began + drain_s - time.monotonic()))
+        self.inference.forget_choices()  # they hold the models
         if self.inference.answers is not None:
             await self.inference.answers.close()
         await self.access.close()

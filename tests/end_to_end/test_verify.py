@@ -62,7 +62,7 @@ def verdict_of(folder: Path, **ways: Callable[[Sequence[Row]], Any]) -> Verdict:
         async with serving.open_server(folder / "config/main.yaml") as (application, url):
             pipeline = application.inference.choose(Asked("words")).pipeline
             doors = {"HTTP JSON": native(url, pipeline), "HTTP V2": open_inference(url, pipeline)}
-            verification = application.verification(Asked("words"))
+            verification = application.verification(pipeline)
             return await verification.run(str(folder / "rows.jsonl"), {**doors, **ways})
 
     return asyncio.run(run())
@@ -113,7 +113,7 @@ def test_each_planted_difference_is_found_at_its_row(
 
     async def run() -> Verdict:
         async with assembly.open_application(folder / "config/main.yaml") as application:
-            verification = application.verification(Asked("words"))
+            verification = application.verification(application.inference.choose(Asked("words")).pipeline)
 
             async def wrong(rows: Sequence[Row]) -> list[Answer]:
                 answers = await verification.alone(rows)
@@ -150,7 +150,7 @@ def test_no_example_answers_differently_each_way(name: str, tmp_path: Path) -> N
                 place = tmp_path / f"{one.ref.name}.jsonl"
                 place.write_text("\n".join(json.dumps(row) for row in [*rows * 15, *spoiled(rows[0])]))
                 doors = {"HTTP JSON": native(url, pipeline), "HTTP V2": open_inference(url, pipeline)}
-                verdicts.append(await application.verification(asked).run(str(place), doors))
+                verdicts.append(await application.verification(pipeline).run(str(place), doors))
         return verdicts
 
     verdicts = asyncio.run(run())
@@ -165,3 +165,30 @@ def spoiled(row: dict[str, Any]) -> list[dict[str, Any]]:
     return [{name: value for name, value in row.items() if name != gone} for gone in row] + [
         {**row, name: {"no": "value"}} for name in row
     ]
+
+
+def test_a_split_is_verified_at_the_version_that_it_led_to(tmp_path: Path) -> None:
+    files = {"config/main.yaml": "{}", "config/routes/w.yaml": "{name: w, split: {'1': 1, '2': 1}}"}
+    specs = "input_spec: [{name: x, shape: [-1]}]\noutput_spec: [{name: y, shape: [-1]}]\n"
+    for version, factor in (("1", 2), ("2", 3)):
+        files |= {
+            f"config/models/m{version}.yaml": f"type: python\npath: models/m{version}.py:predict\n{specs}",
+            f"models/m{version}.py": f"def predict(x):\n    return {{'y': x * {factor}}}\n",
+            f"config/pipelines/w{version}.yaml": f"{{name: w, version: '{version}', model: m{version}}}",
+        }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    place = tmp_path / "rows.jsonl"
+    place.write_text("\n".join(json.dumps({"x": n + 1}) for n in range(20)))
+
+    async def run() -> Verdict:
+        async with serving.open_server(tmp_path / "config/main.yaml") as (application, url):
+            pipeline = application.inference.choose(Asked("w")).pipeline
+            doors = {"HTTP JSON": native(url, pipeline), "HTTP V2": open_inference(url, pipeline)}
+            return await application.verification(pipeline).run(str(place), doors)
+
+    verdict = asyncio.run(run())
+
+    assert [str(one) for one in verdict.disagreements] == []
+    assert verdict.rows == 20

@@ -115,15 +115,20 @@ def row_sums(path: Path) -> Path:
     )
 
 
-def masked(path: Path) -> Path:
-    """``values`` and ``mask`` float32 [batch, length] -> ``kept`` float32 [batch, length]: one times the other."""
+def masked(path: Path, index: str = "") -> Path:
+    """``values`` and ``mask`` float32 [batch, length] -> ``kept`` float32 [batch, length]: one times the other.
+
+    With *index* there is an input of that name, int64 [batch], of rows of ``values`` that are looked at in vain.
+    """
     shape = ["batch", "length"]
-    return save(
-        path,
-        [helper.make_node("Mul", ["values", "mask"], ["kept"])],
-        [tensor("values", TensorProto.FLOAT, shape), tensor("mask", TensorProto.FLOAT, shape)],
-        [tensor("kept", TensorProto.FLOAT, shape)],
-    )
+    nodes = [helper.make_node("Mul", ["values", "mask"], ["kept"])]
+    inputs = [tensor("values", TensorProto.FLOAT, shape), tensor("mask", TensorProto.FLOAT, shape)]
+    outputs = [tensor("kept", TensorProto.FLOAT, shape)]
+    if index:
+        nodes.append(helper.make_node("Gather", ["values", index], ["seen"]))
+        inputs.append(tensor(index, TensorProto.INT64, ["batch"]))
+        outputs.append(tensor("seen", TensorProto.FLOAT, shape))
+    return save(path, nodes, inputs, outputs)
 
 
 def lookup(path: Path) -> Path:

@@ -230,8 +230,17 @@ def test_inputs_that_contradict_each_other_are_the_callers_fault(file: Path) -> 
     model = loaded(onnx_models.masked(file))
     values, mask = np.zeros((2, 3), dtype=np.float32), np.zeros((2, 5), dtype=np.float32)
 
-    with pytest.raises(InvalidInput, match="'values' and 'mask' must agree in the axis 'length': there are 3 and 5"):
+    with pytest.raises(InvalidInput, match="'values' and 'mask' should agree in the axis 'length': there are 3 and 5"):
         model.predict({"values": values, "mask": mask})
+
+
+def test_one_that_stands_for_any_size_is_no_contradiction(file: Path) -> None:
+    model = loaded(onnx_models.masked(file, "picked"))
+    values, one, far = np.ones((2, 3), np.float32), np.ones((2, 1), np.float32), np.array([7, 7])
+
+    assert model.predict({"values": values, "mask": one, "picked": far * 0})["kept"].shape == (2, 3)
+    with pytest.raises(InvalidInput, match=r"refuses its inputs: .*idx=7"):
+        model.predict({"values": values, "mask": one, "picked": far})
 
 
 def test_a_value_that_the_graph_refuses_is_the_callers_fault(file: Path) -> None:

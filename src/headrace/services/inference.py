@@ -9,7 +9,7 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from headrace.domain.batch import Row
-from headrace.domain.errors import EngineError, InvalidRequest
+from headrace.domain.errors import EngineError, InvalidRequest, NotReady
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.registry import PipelineRef
 from headrace.domain.routing import Asked, Router
@@ -118,7 +118,10 @@ class Inference:
             self.engine.witness.refused(door, error, request_id)
 
     async def generate(self, pipeline: Pipeline, inputs: Inputs, request: RequestContext) -> AsyncGenerator[Row]:
-        """Answer one row in chunks, from the version that its inputs were read for."""
+        """Answer one row in chunks, by the very *pipeline* that its inputs were read for. Shadows get no copy.
+
+        Raises NotReady where another one has taken its place.
+        """
         started = time.monotonic()
         if request.deadline is None:
             request = replace(request, deadline=started + pipeline.spec.timeout_s)
@@ -127,6 +130,7 @@ class Inference:
         if (witness := self.engine.witness) is not None:
             witness.begin(request)
         try:
+            self._require_current(pipeline)
             async with aclosing(self.engine.generate(pipeline.ref, complete(pipeline, inputs), request)) as rows:
                 async for row in rows:
                     yield row
@@ -139,6 +143,12 @@ class Inference:
             self.measures.request(pipeline.ref, request.mode, request.door, code, time.monotonic() - started)
             if witness is not None:
                 witness.end(request, pipeline.ref, code, started)
+
+    def _require_current(self, pipeline: Pipeline) -> None:
+        """Raises NotReady if *pipeline* does not serve its version any more."""
+        registry = self.engine.registry
+        if pipeline.ref not in registry or registry.get(pipeline.ref).pipeline is not pipeline:
+            raise NotReady(f"pipeline {pipeline.ref} was replaced while this request was under way; ask again")
 
     def tell(self, ref: PipelineRef | None, error: EngineError) -> None:
         """Tell those who look on that a request to *ref* ended with *error*."""

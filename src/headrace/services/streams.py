@@ -16,11 +16,11 @@ from headrace.core.logging import logger
 from headrace.core.telemetry import Trace
 from headrace.domain.batch import Batch, Outcome
 from headrace.domain.errors import DependencyFailure, EngineError, InvalidInput, InvalidRequest, ModelFailure, NotFound
+from headrace.domain.pipeline import Pipeline
 from headrace.domain.ports import Broker, Event, Message
 from headrace.domain.registry import PipelineRef
 from headrace.domain.routing import Asked
 from headrace.domain.spec import ModelUse, StreamSpec
-from headrace.services.choice import Choice
 from headrace.services.context import RequestContext
 from headrace.services.inference import Inference
 from headrace.services.inputs import rows_to_inputs
@@ -63,9 +63,9 @@ class Stream:
         self._reading: asyncio.Task[Sequence[Event]] | None = None
         self.use = spec.pipeline if isinstance(spec.pipeline, ModelUse) else ModelUse(spec.pipeline)
 
-    def choice(self) -> Choice:
-        """Which pipeline answers a window now: another one may meet another version. Raises what `choose` raises."""
-        return self._inference.choose(Asked(self.use.name, self.use.version))
+    def pipeline(self) -> Pipeline:
+        """What answers a window now: another one may meet another version. Raises what `Inference.choose` raises."""
+        return self._inference.choose(Asked(self.use.name, self.use.version)).pipeline
 
     @property
     def state(self) -> State:
@@ -82,7 +82,7 @@ class Stream:
     def takes(self, name: str) -> bool:
         """Whether *name* is an input of its pipeline; False as well while that is not loaded."""
         try:
-            return name in self.choice().pipeline.inputs
+            return name in self.pipeline().inputs
         except EngineError:
             return False
 
@@ -164,7 +164,7 @@ class Stream:
 
     async def _window(self, events: Sequence[Event]) -> None:
         started = time.monotonic()
-        ref = self.choice().pipeline.ref
+        ref = self.pipeline().ref
         witness = self._inference.engine.witness
         trace = None if witness is None else witness.window(event.message.headers for event in events)
         outcomes = await self.outcomes(ref, events, trace)

@@ -15,6 +15,7 @@ import msgspec
 from headrace.domain.batch import Outcome
 from headrace.domain.equality import Difference, differences
 from headrace.domain.errors import EngineError
+from headrace.domain.pipeline import Pipeline
 from headrace.domain.ports import Broker, Tables
 from headrace.domain.routing import Asked
 from headrace.domain.spec import ModelUse, StreamSpec, Window
@@ -62,11 +63,13 @@ class Verdict:
 class Verification:
     """Sends the rows of a table through a pipeline each way that there is."""
 
-    def __init__(self, inference: Inference, tables: Tables, broker: Broker, asked: Asked) -> None:
+    def __init__(self, inference: Inference, tables: Tables, broker: Broker, pipeline: Pipeline) -> None:
+        """*pipeline* is asked by its version, whatever leads there: on a split, each way would meet another one."""
         self._inference = inference
         self._tables = tables
         self._broker = broker
-        self._asked = asked
+        self._pipeline = pipeline
+        self._asked = Asked(pipeline.ref.name, pipeline.ref.version)
 
     async def run(self, place: str, ways: Mapping[str, Way], on_way: Callable[[str], None] = lambda _: None) -> Verdict:
         """Compare every way with each row asked alone; *ways* are those of the doors, by name."""
@@ -92,10 +95,9 @@ class Verification:
 
     def _rows(self, place: str) -> list[Row]:
         """The rows of the table as a client would send them; what cannot be read is sent as it stands."""
-        pipeline = self._inference.choose(self._asked).pipeline
         table = self._tables.open(place)
         try:
-            wanted = reading(pipeline, table.columns, given={}, keep={}).wanted
+            wanted = reading(self._pipeline, table.columns, given={}, keep={}).wanted
             rows: dict[int, Row] = {}
             for chunk in table.chunks(wanted, (), READ_ROWS):
                 for position, number in enumerate(chunk.numbers):

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ class Speaker(ModelAdapter):
         self._takes = takes
         self.seen: list[dict[str, Any]] = []
         self.waiting = asyncio.Event()
+        self.go_on = asyncio.Event()
         self.ended = asyncio.Event()
 
     def load(self, model_path: str, config: Mapping[str, Any]) -> None:
@@ -41,7 +43,7 @@ class Speaker(ModelAdapter):
             for word in text.split(" "):
                 if word == "wait":
                     self.waiting.set()
-                    await asyncio.Event().wait()
+                    await self.go_on.wait()
                 if word == "fail":
                     raise InvalidInput("this word is not said")
                 if word == "crash":
@@ -333,3 +335,23 @@ async def test_a_client_that_stops_reading_is_given_up() -> None:
     call = Call({"method": "POST", "path": "/v1/completions"}, send, send, {})  # type: ignore[arg-type]
     with pytest.raises(ClientLeft):
         await EventStream(call, stall_s=0.01).send({})
+
+
+async def test_an_answer_is_not_gone_on_with_by_what_took_the_place_of_its_pipeline(
+    open_house: Any, connect: Any, recipes: Any, models: Any
+) -> None:
+    async with open_house(recipes) as house, connect(house.app) as client:
+        old, new = models["plain"], Speaker(PLAIN)
+        body = {"model": "plain", "prompt": ["wait", "b"]}
+        answering = asyncio.create_task(client.post("/v1/completions", json=body))
+        await asyncio.wait_for(old.waiting.wait(), 10)
+        house.workspace.recipes = {
+            ref: replace(recipe, model=new) if recipe.model is old else recipe
+            for ref, recipe in house.workspace.recipes.items()
+        }
+        await house.deployments.reload("plain")
+        old.go_on.set()
+        answer = await asyncio.wait_for(answering, 10)
+
+    assert (answer.status_code, len(old.seen), new.seen) == (503, 1, [])
+    assert "was replaced while this request was under way; ask again" in answer.text

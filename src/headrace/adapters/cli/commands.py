@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:  # `headrace --help` must not wait for the engine to be imported
+    from headrace.domain.pipeline import Pipeline
     from headrace.domain.ports import Declared, JobStore
-    from headrace.domain.routing import Asked
     from headrace.services.access import Access
     from headrace.services.deployments import Deployments
     from headrace.services.inference import Inference
@@ -45,7 +45,7 @@ class Application(Protocol):
     def jobs(self) -> Jobs:
         """Runs whole tables."""
 
-    def verification(self, asked: Asked) -> Verification:
+    def verification(self, pipeline: Pipeline) -> Verification:
         """A comparison of the ways to ask a pipeline."""
 
 

@@ -58,7 +58,7 @@ async def _run(commands: Commands, config: Path, asked: Asked, data: str, *, qui
             if not quiet:
                 click.echo(f"{way} ...", err=True)
 
-        verdict = await application.verification(asked).run(data, ways, tell)
+        verdict = await application.verification(pipeline).run(data, ways, tell)
     return verdict
 
 

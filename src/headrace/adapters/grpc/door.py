@@ -138,18 +138,21 @@ class Door:
         return answer
 
     async def fail(self, call: Call, error: BaseException, *, counted: bool = True) -> NoReturn:
-        """End *call* as *error* means. One that no service has *counted* is counted here."""
+        """End *call* as *error* means."""
         if not isinstance(error, Exception):
             raise error
-        meaning = self.meant(call, error)
-        if not counted:
-            self._refused(NAME, meaning, call.id)
+        meaning = self.meant(call, error, counted=counted)
         await call.context.abort(STATUS[meaning.code], text_of(meaning), trailers_of(meaning, call.id))
         raise AssertionError("abort raises")
 
-    def meant(self, call: Call, error: Exception) -> EngineError:
-        """What *error* means to the caller; logged where somebody has to look at it."""
+    def meant(self, call: Call, error: Exception, *, counted: bool = True) -> EngineError:
+        """What *error* means to the caller; logged where somebody has to look at it.
+
+        That of a request for inference which no service has *counted* is counted here.
+        """
         meaning = meaning_of(error)
+        if not counted:
+            self._refused(NAME, meaning, call.id)
         if meaning.code == "internal":
             log.error("a request failed", request_id=call.id, exc_info=error)
         elif meaning.code == "model_failure":

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any, Final, NamedTuple
 
-from headrace.adapters.answering import answering
+from headrace.adapters.choosing import chosen
 from headrace.adapters.grpc.caller import ROUTING_KEY, Metadata, admit, deadline_of, request_id_of
 from headrace.adapters.grpc.convert import Layout, answer, layout_of
 from headrace.adapters.grpc.door import NAME, Call, Door
@@ -20,7 +20,6 @@ from headrace.adapters.http.rendering import no_rows
 from headrace.adapters.limits import too_many_rows
 from headrace.adapters.open_inference.parameters import take_parameters
 from headrace.core.logging import request_id
-from headrace.domain.errors import NotFound
 from headrace.domain.routing import Asked
 from headrace.services.choice import Choice
 from headrace.services.context import ANYBODY, Caller, Inputs, RequestContext, Result, Timing
@@ -55,12 +54,13 @@ class InferenceCalls:
 
     async def infer(self, message: bytes, context: Any) -> bytes:
         """``ModelInfer``. It does what `Door.unary` does around other calls: one more coroutine would cost too much."""
-        door, counted = self._door, False
+        door, counted = self._door, True
         door.in_flight += 1
         try:
             if door.closed:
                 door.require_open()
             caller = ANYBODY if door.credentials is None else admit(door.credentials, Metadata(context))
+            counted = False
             if (turn := self._gathering.join()) is not None:
                 await turn
             request = self._reader.read(message)
@@ -80,14 +80,18 @@ class InferenceCalls:
         """
         while (message := await self._door.next_of(messages)) is not None:
             request: Request | None = None
+            counted = True
             try:
-                request = self._reader.read(message)
                 call.caller = admit(self._door.credentials, call.metadata)  # the key may have been revoked meanwhile
-                async with aclosing(self._several(request, call)) as answers:
+                counted = False
+                request = self._reader.read(message)
+                prepared = self._prepared(request, call.context, None, call.caller)
+                counted = True
+                async with aclosing(self._several(request, prepared)) as answers:
                     async for one in answers:
                         yield field(_STREAM_ANSWER, one)
             except Exception as error:
-                yield _told(text_of(self._door.meant(call, error)), request)
+                yield _told(text_of(self._door.meant(call, error, counted=counted)), request)
 
     def _prepared(self, request: Request, context: Any, deadline: float | None, caller: Caller) -> Prepared:
         question = request.question
@@ -95,7 +99,7 @@ class InferenceCalls:
         if self._inference.routed(asked):  # else nothing looks at the metadata
             metadata = Metadata(context)
             asked = Asked(asked.name, asked.version, metadata, metadata.get(ROUTING_KEY))
-        choice = self._choose(asked)
+        choice = chosen(self._inference, self._deployments, asked)
         pipeline = choice.pipeline
         layout = layout_of(question, pipeline)
         if layout.listed and layout.rows > self._max_rows:
@@ -113,16 +117,10 @@ class InferenceCalls:
             take_parameters(about, question.parameters)
         return Prepared(choice, layout, inputs, about)
 
-    def _choose(self, asked: Asked) -> Choice:
-        try:
-            return self._inference.choose(asked)
-        except NotFound:
-            return answering(self._inference, self._deployments, asked)
-
-    async def _several(self, request: Request, call: Call) -> AsyncGenerator[bytes]:
+    async def _several(self, request: Request, prepared: Prepared) -> AsyncGenerator[bytes]:
         """The answers to one request of a stream, each of which has the time that its pipeline allows."""
         ends = request.question.parameters.get(_WANTS_END) is True
-        choice, layout, inputs, about = self._prepared(request, call.context, None, call.caller)
+        choice, layout, inputs, about = prepared
         pipeline = choice.pipeline
         if not generates(pipeline):
             result = await self._inference.infer(choice, inputs, about) if inputs.rows else no_rows(pipeline)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import headrace
-from headrace.adapters.answering import answering
+from headrace.adapters.choosing import chosen
 from headrace.adapters.grpc.door import Call, Door
 from headrace.adapters.grpc.generated import open_inference_pb2 as messages
 from headrace.adapters.grpc.requests import parameters_of
@@ -54,7 +54,7 @@ class ModelCalls:
 
     async def model_metadata(self, asked: messages.ModelMetadataRequest, call: Call) -> messages.ModelMetadataResponse:
         """``ModelMetadata``."""
-        pipeline = answering(self._inference, self._deployments, _named(asked.name, asked.version, call)).pipeline
+        pipeline = chosen(self._inference, self._deployments, _named(asked.name, asked.version, call)).pipeline
         loaded = self._inference.engine.registry.versions(pipeline.ref.name)
         return messages.ModelMetadataResponse(
             name=pipeline.ref.name,
@@ -72,13 +72,13 @@ class ModelCalls:
         if not asked.name:
             refs = list(registry)
         elif asked.version:
-            choice = answering(self._inference, self._deployments, _named(asked.name, asked.version, call))
+            choice = chosen(self._inference, self._deployments, _named(asked.name, asked.version, call))
             refs = [choice.pipeline.ref]
         else:
             name = self._inference.router.canonical(asked.name)
             refs = [PipelineRef(name, version) for version in registry.versions(name)]
             if not refs:
-                answering(self._inference, self._deployments, _named(asked.name, "", call))
+                chosen(self._inference, self._deployments, _named(asked.name, "", call))
         found = await statistics_of(self._inference.measures, refs)
         return messages.ModelStatisticsResponse(model_stats=[_statistics(one) for one in found])
 

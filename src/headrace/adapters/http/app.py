@@ -152,7 +152,7 @@ class HttpDoor:
         call.request_id = given_id(headers) or f"{self._prefix}-{next(self._numbers)}"
         call.closing = self._health.draining
         if (swift := scope.get(CALLER)) is not None:
-            call.reply = swift.reply
+            call.reply, call.choice = swift.reply, swift.choice
         request_id.set(call.request_id)
         self.in_flight += 1
         try:
@@ -187,7 +187,7 @@ class HttpDoor:
             self.refuse(quick, error)
             return True
         if course is None:
-            quick.call = None
+            quick.call, quick.choice = None, call.choice
             self.in_flight -= 1
             return False
         quick.begun(course)

@@ -14,6 +14,7 @@ from headrace.adapters.explaining import Stopwatch
 from headrace.adapters.http.errors import failure_at, headers_at, status_of
 from headrace.adapters.http.rendering import to_json, with_details
 from headrace.domain.errors import EngineError, InvalidRequest, ModelFailure
+from headrace.services.choice import Choice
 from headrace.services.context import ANYBODY
 
 Scope = MutableMapping[str, Any]
@@ -65,9 +66,10 @@ class Wishes:
 class Call:
     """A request and its answer. *headers* have lower-case names; of a repeated header the last one counts.
 
-    *closing* ends the connection with the answer; *uncounted* marks an inference that no service has measured yet;
-    *packs* lets an answer be compressed for a client that offers to unpack it. There is a *stopwatch* if the query
-    asks for an explanation. *wishes* are what the headers say, where that was read before.
+    *closing* ends the connection with the answer; *uncounted* marks an inference that no service has measured yet, and
+    *choice* is what answers it, once that is known; *packs* lets an answer be compressed for a client that offers to
+    unpack it. There is a *stopwatch* if the query asks for an explanation. *wishes* are what the headers say, where
+    that was read before.
     """
 
     # Here rather than in `__init__`: a call is made for every request, and most of this stays as it is.
@@ -75,6 +77,7 @@ class Call:
     usual: Usual | None = None
     request_id = ""
     caller = ANYBODY
+    choice: Choice | None = None
     cross_origin: bytes | None = None
     closing = started = answered = departed = uncounted = False
     stopwatch: Stopwatch | None = None

@@ -181,8 +181,8 @@ class Protocol(HttpToolsProtocol):
         if isinstance(cycle, Quick):
             if cycle.start():
                 return
-            cycle = self._swift(head)
-            cycle.body, self.cycle = body, cycle
+            choice, cycle = cycle.choice, self._swift(head)
+            cycle.body, cycle.choice, self.cycle = body, choice, cycle
         cycle.start(self.app)
 
     def _is_swift(self) -> bool:

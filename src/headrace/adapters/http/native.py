@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from headrace.adapters.answering import answering
+from headrace.adapters.choosing import chosen
 from headrace.adapters.explaining import Stopwatch, explained
 from headrace.adapters.http.body import decode, read_body, require_json
 from headrace.adapters.http.call import JSON, Answered, Call
@@ -17,7 +17,8 @@ from headrace.adapters.http.quick import Answer, Finish, Starting
 from headrace.adapters.http.rendering import all_failed, many_rows, no_rows, one_row, ready_made, to_json
 from headrace.adapters.http.settings import ApiSettings
 from headrace.adapters.limits import too_many_rows
-from headrace.domain.errors import InvalidRequest, NotFound
+from headrace.domain.errors import InvalidRequest
+from headrace.domain.registry import PipelineRef
 from headrace.domain.routing import Asked
 from headrace.services.choice import Choice
 from headrace.services.context import Inputs, RequestContext, Result
@@ -82,14 +83,12 @@ class NativeCalls:
 
     def _unnamed(self, model: str | None) -> str:
         """The pipeline of a request that names none: the default, or the one that is its model served bare."""
-        if model is None:
-            return ""
-        try:
-            if self.inference.choose(Asked("")).pipeline.model_name == model:
-                return ""
-        except (InvalidRequest, NotFound):
-            pass  # there is no default
-        return model
+        inference = self.inference
+        if model is None or inference.default is None:
+            return model or ""
+        registry, name = inference.engine.registry, inference.router.canonical(inference.default)
+        refs = (PipelineRef(name, version) for version in registry.versions(name))
+        return "" if any(registry.get(ref).pipeline.model_name == model for ref in refs) else model
 
     def start_infer(self, call: Call, body: bytes, finish: Finish) -> Starting:
         """`infer` without waiting."""
@@ -113,7 +112,6 @@ class NativeCalls:
             watch = watch or (Stopwatch() if options["explain"] else None)
             options = {key: value for key, value in options.items() if key != "explain"}
         choice, inputs, request = self._understood(call, name, envelope, options)
-        call.uncounted = False
         result = await self.run(call, choice, inputs, request, watch)
         await call.answer_json(self.envelope(call, result, self._outputs(envelope, result), watch=watch))
 
@@ -122,12 +120,11 @@ class NativeCalls:
         if "explain" in options:
             return None
         choice, inputs, request = self._understood(call, name, envelope, options)
-        call.uncounted = False
 
         def answer(result: Result) -> Answered:
             return to_json(self.envelope(call, result, self._outputs(envelope, result))), JSON, ()
 
-        return self.start(choice, inputs, request, finish, answer)
+        return self.start(call, choice, inputs, request, finish, answer)
 
     def _understood(
         self, call: Call, name: str, envelope: Envelope | NamedEnvelope, options: Mapping[str, Any]
@@ -140,7 +137,7 @@ class NativeCalls:
         version = envelope.version
         request = self.request(call, options)
         named = str(version) if version is not None else None
-        choice = self.choose(Asked(name, named, request.headers, request.routing_key, rows[0] if rows else None))
+        choice = self.choose(call, Asked(name, named, request.headers, request.routing_key, rows[0] if rows else None))
         pipeline = choice.pipeline
         if envelope.model is not None and envelope.model != pipeline.model_name:
             raise InvalidRequest(
@@ -168,9 +165,14 @@ class NativeCalls:
             traceparent=wishes.traceparent,
         )
 
-    def choose(self, asked: Asked) -> Choice:
-        """Which pipeline answers *asked*. Raises NotFound, or NotReady for one that is declared and not loaded."""
-        return answering(self.inference, self.deployments, asked)
+    def choose(self, call: Call, asked: Asked) -> Choice:
+        """Which pipeline answers *call*, chosen once for all of the ways that it takes.
+
+        Raises NotFound, or NotReady for one that is declared and not loaded.
+        """
+        if call.choice is None:
+            call.choice = chosen(self.inference, self.deployments, asked)
+        return call.choice
 
     async def run(
         self,
@@ -187,16 +189,19 @@ class NativeCalls:
             return no_rows(choice.pipeline)
         self._require_few(inputs)
         self.departures.join(call)
+        call.uncounted = False
         return await self.inference.infer(choice, inputs, request)
 
     def start(
-        self, choice: Choice, inputs: Inputs, request: RequestContext, finish: Finish, answer: Answer
+        self, call: Call, choice: Choice, inputs: Inputs, request: RequestContext, finish: Finish, answer: Answer
     ) -> Starting:
         """Infer without waiting: what *finish* makes of *answer* is told the end, unless None is returned."""
         if inputs.rows == 0:
             return None
         self._require_few(inputs)
-        return self.inference.start(choice, inputs, request, finish(answer))
+        course = self.inference.start(choice, inputs, request, finish(answer))
+        call.uncounted = False
+        return course
 
     def _require_few(self, inputs: Inputs) -> None:
         """Raises TooLarge for more rows than may be; arrays are as quick to check as to read, single values are not."""

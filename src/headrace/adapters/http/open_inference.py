@@ -58,7 +58,7 @@ class OpenInferenceCalls:
         limit = self._native.max_body
         body = await (read_body(call, limit) if head is None else read_tensors(call, head, limit))
         request = self._native.request(call)
-        choice = self._native.choose(Asked(name, version, request.headers, request.routing_key))
+        choice = self._native.choose(call, Asked(name, version, request.headers, request.routing_key))
         pipeline = choice.pipeline
         before = (name, version, body) if pipeline.spec.cache is not None and head is None else None
         if before is not None and (repeat := self._repeats.find(pipeline, before)) is not None:
@@ -66,7 +66,6 @@ class OpenInferenceCalls:
             return
         question = _question(body, head, pipeline)
         inputs, wanted = _understood(question, pipeline, name, version, request)
-        call.uncounted = False
         result = await self._native.run(call, choice, inputs, request, call.stopwatch)
         answer = await reply(call, result, pipeline, wanted, question.request.id)
         if before is not None and answer is not None and not question.request.parameters:
@@ -84,7 +83,7 @@ class OpenInferenceCalls:
                 return None
             require_readable(call)
         request = self._native.request(call)
-        choice = self._native.choose(Asked(name, version, request.headers, request.routing_key))
+        choice = self._native.choose(call, Asked(name, version, request.headers, request.routing_key))
         pipeline = choice.pipeline
         if pipeline.spec.cache is not None:
             if head is not None:
@@ -92,13 +91,12 @@ class OpenInferenceCalls:
             return self._start_again(call, choice, request, (name, version, body), finish)
         question = _question(body, head, pipeline)
         inputs, wanted = _understood(question, pipeline, name, version, request)
-        call.uncounted = False
 
         def answer(result: Result) -> Answered:
             call.packs = True
             return written(result, pipeline, wanted, question.request.id)
 
-        return self._native.start(choice, inputs, request, finish, answer)
+        return self._native.start(call, choice, inputs, request, finish, answer)
 
     def _start_again(
         self, call: Call, choice: Choice, request: RequestContext, before: Before, finish: Finish
@@ -115,12 +113,10 @@ class OpenInferenceCalls:
                 return repeat.written, JSON, ()
             return written(result, pipeline, repeat.wanted, repeat.asked_id)
 
-        call.uncounted = False
-        return self._native.start(choice, repeat.inputs, request, finish, answer)
+        return self._native.start(call, choice, repeat.inputs, request, finish, answer)
 
     async def _again(self, call: Call, choice: Choice, request: RequestContext, before: Before, repeat: Repeat) -> None:
         """Answer a request that came before: look up its answer like any other's, and write it if it is not written."""
-        call.uncounted = False
         pipeline = choice.pipeline
         result = await self._native.run(call, choice, repeat.inputs, request, call.stopwatch)
         if result.columns is repeat.columns and call.stopwatch is None:
@@ -146,7 +142,7 @@ class OpenInferenceCalls:
 
     async def model(self, call: Call, name: str, version: str | None) -> None:
         """``GET /v2/models/{name}[/versions/{version}]``."""
-        pipeline = self._native.choose(Asked(name, version)).pipeline
+        pipeline = self._native.choose(call, Asked(name, version)).pipeline
         versions = self._native.inference.engine.registry.versions(pipeline.ref.name)
         await call.answer_json(
             {
@@ -160,7 +156,7 @@ class OpenInferenceCalls:
 
     async def model_ready(self, call: Call, name: str, version: str | None) -> None:
         """``GET /v2/models/{name}[/versions/{version}]/ready``: 503 for one that is declared and not loaded."""
-        self._native.choose(Asked(name, version))
+        self._native.choose(call, Asked(name, version))
         await call.answer_json({"name": name, "ready": True})
 
 

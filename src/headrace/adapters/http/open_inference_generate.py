@@ -91,7 +91,7 @@ class GenerateCalls:
         require_readable(call)
         body = decode_anything(await read_body(call, self._native.max_body))
         request = self._native.request(call)
-        pipeline = self._native.choose(Asked(name, version, request.headers, request.routing_key)).pipeline
+        pipeline = self._native.choose(call, Asked(name, version, request.headers, request.routing_key)).pipeline
         if not isinstance(body, dict):
             raise InvalidRequest("the body is no JSON object with a `text_input`")
         row = _row(body, pipeline, request)

@@ -72,18 +72,18 @@ class RepositoryCalls:
         if name is None:
             refs = list(self._native.inference.engine.registry)
         elif version is not None:
-            refs = [self._native.choose(Asked(name, version)).pipeline.ref]
+            refs = [self._native.choose(call, Asked(name, version)).pipeline.ref]
         else:
-            refs = self._of(name)
+            refs = self._of(call, name)
         found = await statistics_of(self._native.inference.measures, refs)
         await call.answer_json({"model_stats": [told(one) for one in found]})
 
-    def _of(self, name: str) -> list[PipelineRef]:
+    def _of(self, call: Call, name: str) -> list[PipelineRef]:
         inference = self._native.inference
         name = inference.router.canonical(name)
         versions = inference.engine.registry.versions(name)
         if not versions:
-            self._native.choose(Asked(name))  # says why there is none
+            self._native.choose(call, Asked(name))  # says why there is none
         return [PipelineRef(name, version) for version in versions]
 
     async def refuse(self, call: Call, extension: str) -> None:

@@ -90,7 +90,7 @@ class CompletionCalls:
 
     def _found(self, call: Call, model: str | None, body: Mapping[str, Any]) -> tuple[RequestContext, Pipeline]:
         context = self._native.request(call)
-        pipeline = self._native.choose(asked_for(model, context, body)).pipeline
+        pipeline = self._native.choose(call, asked_for(model, context, body)).pipeline
         required_text(pipeline)
         return context, pipeline
 

@@ -47,12 +47,11 @@ class EmbeddingCalls:
         call.uncounted = True
         given, body = await read(call, EmbeddingRequest, self._native.max_body)
         request = self._native.request(call)
-        choice = self._native.choose(asked_for(given.model, request, body))
+        choice = self._native.choose(call, asked_for(given.model, request, body))
         pipeline = choice.pipeline
         required_vectors(pipeline)
         prompts = prompts_of(given.input, "input")
         inputs = rows_to_inputs(pipeline, _rows(given, body, pipeline, prompts))
-        call.uncounted = False
         result = await self._native.run(call, choice, inputs, request)
         vectors = _vectors(result, required_vectors(pipeline))
         if given.dimensions is not None and "dimensions" not in pipeline.inputs:

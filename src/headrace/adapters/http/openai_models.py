@@ -29,7 +29,7 @@ class ModelCalls:
     async def show(self, call: Call, name: str) -> None:
         """``GET /v1/models/{model}``, also for ``name@alias``."""
         bare, _, version = name.partition("@")
-        pipeline = self._native.choose(Asked(bare, version or None)).pipeline
+        pipeline = self._native.choose(call, Asked(bare, version or None)).pipeline
         await call.answer_json(_model(name, pipeline.ref, self._loaded()))
 
     def _ids(self) -> Iterator[tuple[str, PipelineRef]]:

@@ -13,13 +13,14 @@ from headrace.adapters.http.call import Answered, Call
 from headrace.adapters.http.cycle import Cycle, HeaderPairs
 from headrace.adapters.http.heads import Head
 from headrace.domain.errors import NotReady
+from headrace.services.choice import Choice
 from headrace.services.context import Result
 from headrace.services.course import Tell, ToldCourse
 
 Answer = Callable[[Result], Answered]
 """Writes the answer to one request. May raise EngineError."""
 Starting = ToldCourse | None
-"""A request that has begun; None if it takes another way, and nothing was done for it."""
+"""A request that has begun; None if it takes another way, and nothing was done for it but to choose its pipeline."""
 Finish = Callable[[Answer], Tell]
 """Makes what is told how a request ended, from how its answer is written."""
 
@@ -43,7 +44,7 @@ class Entrance(Protocol):
 class Quick(Cycle):
     """One inference on the shortest way."""
 
-    __slots__ = ("_course", "_door", "call", "head")
+    __slots__ = ("_course", "_door", "call", "choice", "head")
 
     def __init__(
         self,
@@ -56,6 +57,7 @@ class Quick(Cycle):
         super().__init__(transport, default_headers, on_response, keep_alive=head.keep_alive)
         self.head = head
         self.call: Call | None = None
+        self.choice: Choice | None = None
         self._door = door
         self._course: Starting = None
 

@@ -16,6 +16,7 @@ from typing import Any, Final
 from headrace.adapters.http.call import Message, Scope
 from headrace.adapters.http.cycle import Cycle, HeaderPairs
 from headrace.core.logging import logger
+from headrace.services.choice import Choice
 
 SLOW_HEADERS: Final = frozenset({b"transfer-encoding", b"content-encoding", b"expect", b"idempotency-key", b"upgrade"})
 """With one of these a request goes the normal way."""
@@ -36,7 +37,7 @@ class Swift(Cycle):
     The coroutine of the application is driven by hand: each future that it waits for calls it back.
     """
 
-    __slots__ = ("_context", "_coroutine", "_head", "_waiter", "_waits_for", "scope")
+    __slots__ = ("_context", "_coroutine", "_head", "_waiter", "_waits_for", "choice", "scope")
 
     def __init__(
         self,
@@ -49,6 +50,8 @@ class Swift(Cycle):
     ) -> None:
         super().__init__(transport, default_headers, on_response, keep_alive=keep_alive)
         self.scope = scope
+        self.choice: Choice | None = None
+        """What answers the request, if a shorter way chose it and went no further."""
         self._head = b""
         self._waiter: asyncio.Future[None] | None = None
         self._waits_for: asyncio.Future[Any] | None = None

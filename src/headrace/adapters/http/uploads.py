@@ -64,8 +64,7 @@ class UploadCalls:
             raise InvalidRequest(f"the form must bring one file under the name 'file'; {_brought(form)}")
         part = form.files[0]
         _require_kind(part, kind)
-        choice = self._native.choose(self._asked(call, form, version))
-        call.uncounted = False
+        choice = self._native.choose(call, self._asked(call, form, version))
         data = await self._infer(call, choice, part, kind)
         await call.answer_json(success(call, data))
 
@@ -75,8 +74,7 @@ class UploadCalls:
         form = await self._form(call)
         if not form.files or any(part.name not in ("files", "files[]", "file") for part in form.files):
             raise InvalidRequest(f"the form must bring files under the name 'files'; {_brought(form)}")
-        choice = self._native.choose(self._asked(call, form, None))
-        call.uncounted = False
+        choice = self._native.choose(call, self._asked(call, form, None))
         self._native.departures.join(call)
         answers = await asyncio.gather(*(self._outcome(call, choice, part) for part in form.files))
         errors = [answer for answer in answers if isinstance(answer, EngineError)]
@@ -94,10 +92,9 @@ class UploadCalls:
         given = decode(body, _TEXT, TextEnvelope.__struct_fields__)
         version = str(given.version) if given.version is not None else None
         request = self._native.request(call, given.options or {})
-        choice = self._native.choose(Asked(given.pipeline or "", version, request.headers, request.routing_key))
+        choice = self._native.choose(call, Asked(given.pipeline or "", version, request.headers, request.routing_key))
         pipeline = choice.pipeline
         column = upload_column(pipeline, "text")
-        call.uncounted = False
         inputs = rows_to_inputs(pipeline, [{column: _as_column(pipeline, column, given.text)}])
         result = await self._native.run(call, choice, inputs, request, call.stopwatch)
         await call.answer_json(self._native.envelope(call, result, one_row(result), watch=call.stopwatch))

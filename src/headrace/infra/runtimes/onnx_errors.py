@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 
 from headrace.domain.errors import EngineError, InvalidInput, ModelFailure
+from headrace.domain.memory import out_of_memory
 from headrace.domain.tensors import Column, TensorSpec
 
 LONGEST: Final = 400
@@ -41,8 +42,10 @@ def run_failure(
 
     *axes* are what the artefact calls the axes of each input.
     """
-    if (found := misfit(inputs, wanted) or contradiction(inputs, axes)) is not None:
+    if (found := misfit(inputs, wanted)) is not None:
         return InvalidInput(found)
+    if not out_of_memory(error) and (found := contradiction(inputs, axes)) is not None:
+        return InvalidInput(f"{found}; the model says: {cleaned(error)}")
     if type(error).__name__ == "InvalidArgument":
         return InvalidInput(f"the model refuses its inputs: {cleaned(error)}")
     if isinstance(error, UnicodeError):
@@ -65,17 +68,20 @@ def misfit(inputs: Mapping[str, Column], wanted: Mapping[str, TensorSpec]) -> st
 
 
 def contradiction(inputs: Mapping[str, Column], axes: Mapping[str, Axes]) -> str | None:
-    """The first two inputs that differ in an axis which has one name in both; None if there are none."""
+    """Two inputs that differ in an axis which has one name in both; None if none do.
+
+    ONNX Runtime itself does not compare them, and a size of 1 may be meant to stand for any.
+    """
     sizes: dict[str, tuple[str, int]] = {}
     for name, column in inputs.items():
         if not isinstance(column, np.ndarray):
             continue
         for axis, size in zip(axes.get(name, ()), column.shape, strict=False):
-            if not isinstance(axis, str):
+            if not isinstance(axis, str) or size == 1:
                 continue
-            other, agreed = sizes.setdefault(axis, (name, size))
-            if agreed != size:
-                return f"inputs {other!r} and {name!r} must agree in the axis {axis!r}: there are {agreed} and {size}"
+            other, known = sizes.setdefault(axis, (name, size))
+            if known != size and other != name:
+                return f"inputs {other!r} and {name!r} should agree in the axis {axis!r}: there are {known} and {size}"
     return None
 
 

@@ -9,7 +9,7 @@ from headrace.services.deployments import Deployments
 from headrace.services.inference import Inference
 
 
-def answering(inference: Inference, deployments: Deployments, asked: Asked) -> Choice:
+def chosen(inference: Inference, deployments: Deployments, asked: Asked) -> Choice:
     """Which pipeline answers *asked*. Raises NotFound, or NotReady for one that is declared and not loaded."""
     try:
         return inference.choose(asked)
