@@ -240,6 +240,24 @@ async def end_connections(server: str) -> None:
     await connection.close()
 
 
+@pytest.mark.slow
+async def test_a_server_that_is_leaving_is_said_to_be_out_of_reach(tmp_path: Path) -> None:
+    import asyncpg
+
+    with postgresql() as server:
+        url = StateUrl(new_database(server, "shop"))
+        guest = await asyncpg.connect(f"{server}/postgres")
+        folder = await guest.fetchval("SHOW data_directory")
+        postmaster = int((Path(folder) / "postmaster.pid").read_text().split()[0])
+        os.kill(postmaster, signal.SIGTERM)  # it ends when its guest leaves, and takes nobody else
+        state = State(url, tmp_path)
+
+        with pytest.raises(DependencyFailure, match="the state database cannot be reached: .*shutting down"):
+            await StateRoutes(state).all()
+        await state.close()
+        await guest.close()
+
+
 async def test_a_caller_who_leaves_does_not_break_the_connection_for_others(state: State) -> None:
     routes = StateRoutes(state)
     await routes.set(ROUTE, "me")

@@ -19,6 +19,8 @@ _SQLITE: Final = (
     ("not a database", "is no SQLite database, or a damaged one"),
     ("malformed", "is damaged; `sqlite3 FILE .recover` saves what can be saved"),
 )
+_AWAY: Final = ("shutting down", "starting up", "terminating connection", "connection is closed", "connection was closed")
+"""What a PostgreSQL that leaves, or comes, answers to those who still reach it."""
 _LONGEST: Final = 300
 _FAULTS: Final = (AssertionError, AttributeError, LookupError, NameError, TypeError)
 """What no database raises: these are ours, and stay what they are."""
@@ -40,6 +42,6 @@ def _reason(error: Exception) -> str:
     for found, words in _SQLITE:
         if found in told.lower():
             return words
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) or any(found in told.lower() for found in _AWAY):
         return f"cannot be reached: {told[:_LONGEST]}"
     return f"failed: {told[:_LONGEST]}"
