@@ -25,6 +25,7 @@ from headrace.domain.errors import EngineError, InvalidConfig
 from headrace.infra.config_files import WorkspaceFiles
 from headrace.infra.hooks import load_middleware
 from headrace.infra.telemetry.prometheus import Exposition
+from headrace.main_file import MainFile
 from headrace.place import AllWorkers, Place
 from headrace.services.exposition import expose
 from headrace.services.worker_messages import Begin
@@ -181,7 +182,7 @@ async def run_server(
         application.access.follow()
     cut = 0
     try:
-        cut = await _run(application, doors, stop, place)
+        cut = await _run(application, doors, stop, place, MainFile(workspace.main_file))
     finally:
         stop.set()
         cut += await application.close((await time_left)())
@@ -212,6 +213,7 @@ async def _run(
     opening: Callable[[], Sequence[Coroutine[Any, Any, int]]],
     stop: asyncio.Event,
     place: Place | None,
+    main_file: MainFile,
 ) -> int:
     """Load everything while the doors already answer "not ready", then follow the configuration until the end.
 
@@ -230,7 +232,7 @@ async def _run(
         await asyncio.wait({loading, doors}, return_when=asyncio.FIRST_COMPLETED)
         if not doors.done():
             await loading
-            await _attend(application, doors, place)
+            await _attend(application, doors, place, main_file)
         return await doors
     finally:
         stop.set()
@@ -254,7 +256,7 @@ async def _load(application: Application, place: Place | None) -> None:
     _settle_memory()
 
 
-async def _attend(application: Application, doors: asyncio.Task[int], place: Place | None) -> None:
+async def _attend(application: Application, doors: asyncio.Task[int], place: Place | None, main_file: MainFile) -> None:
     """Say that all is loaded, and follow the configuration while the *doors* are open."""
     pipelines = [str(one.ref) for one in application.deployments.status() if one.state == "ready"]
     streams = [stream.spec.name for stream in application.streams]
@@ -263,7 +265,7 @@ async def _attend(application: Application, doors: asyncio.Task[int], place: Pla
     else:
         url = f"http://{application.settings.api.host}:{application.settings.api.port}"
         logger("headrace").info("ready", url=url, pipelines=pipelines, streams=streams)
-    following = asyncio.create_task(_follow(application))
+    following = asyncio.create_task(_follow(application, main_file))
     try:
         await asyncio.wait({doors})
     finally:
@@ -272,7 +274,7 @@ async def _attend(application: Application, doors: asyncio.Task[int], place: Pla
             await following
 
 
-async def _follow(application: Application) -> None:
+async def _follow(application: Application, main_file: MainFile) -> None:
     """Look at the configuration folder again and again; what is wrong in it is logged once."""
     log = logger("headrace")
     deployments = application.deployments
@@ -281,6 +283,7 @@ async def _follow(application: Application) -> None:
         before = deployments.mistakes
         try:
             if await deployments.refresh():
+                await asyncio.to_thread(main_file.tell_changes)
                 await application.streams.follow(deployments.streams)
                 log.info("configuration reloaded", pipelines=[str(one.ref) for one in deployments.status()])
             await application.routes.refresh()  # another server that shares the state may have set some

@@ -103,6 +103,14 @@ def test_a_split_gives_each_version_its_share_of_chance() -> None:
     assert counts == {"1": 700, "2": 300}
 
 
+def test_work_that_is_one_whole_goes_where_the_most_goes_and_not_where_chance_leads() -> None:
+    routes = router(RouteSpec("shop", split={"1": 10, "2": 90}), chance=lambda: 0.0)
+
+    assert chosen(routes, steady=True) == ("2", "largest share")
+    assert chosen(routes, steady=True, version="1") == ("1", "version")
+    assert chosen(routes) == ("1", "split")
+
+
 def test_a_sticky_key_keeps_to_its_side_and_the_sides_are_fair() -> None:
     routes = router(RouteSpec("shop", split={"1": 3, "2": 1}, sticky="user"))
 

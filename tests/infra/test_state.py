@@ -252,7 +252,7 @@ async def test_a_server_that_is_leaving_is_said_to_be_out_of_reach(tmp_path: Pat
         os.kill(postmaster, signal.SIGTERM)  # it ends when its guest leaves, and takes nobody else
         state = State(url, tmp_path)
 
-        with pytest.raises(DependencyFailure, match="the state database cannot be reached: .*shutting down"):
+        with pytest.raises(DependencyFailure, match=r"the state database cannot be reached: .*shutting down"):
             await StateRoutes(state).all()
         await state.close()
         await guest.close()

@@ -29,13 +29,18 @@ class Versions(Protocol):
 
 @dataclass(slots=True)  # not frozen: one is made for every request, and that would take twice as long
 class Asked:
-    """What a request says about the pipeline it wants."""
+    """What a request says about the pipeline it wants.
+
+    Work that is one whole, however many rows it has, asks for the *steady* version: on a split not chance decides for
+    all of it, but the larger share.
+    """
 
     name: str
     version: str | None = None
     headers: Mapping[str, str] | None = None
     routing_key: str | None = None
     inputs: Mapping[str, Any] | None = None
+    steady: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +151,8 @@ class Router:
         key = asked.routing_key
         if key is None and route.sticky and asked.inputs and route.sticky in asked.inputs:
             key = str(asked.inputs[route.sticky])
+        if key is None and asked.steady:
+            return max(route.split, key=route.split.__getitem__), "largest share"
         if key is None:
             return _share(route.split, self._chance()), "split"
         digest = hashlib.blake2b(f"{route.name}\0{key}".encode(), digest_size=8).digest()

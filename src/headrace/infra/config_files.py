@@ -58,6 +58,11 @@ class WorkspaceFiles(Workspace):
         """The folder that paths in the configuration start at."""
         return self._layout.root
 
+    @property
+    def main_file(self) -> Path:
+        """Where the settings stand."""
+        return self._layout.main_file
+
     def check(self) -> Survey:
         """Every mistake and every warning, and what is declared as far as it can be told. Raises nothing."""
         with self._lock:

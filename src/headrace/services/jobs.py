@@ -10,6 +10,7 @@ from headrace.domain.errors import Conflict, InvalidRequest, NotFound
 from headrace.domain.jobs import Job
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.ports import JobStore, Tables
+from headrace.domain.routing import Asked
 from headrace.services.executor import Executor
 from headrace.services.inference import Inference
 from headrace.services.job_notes import JobNotes
@@ -32,7 +33,7 @@ class Jobs:
         EngineError when the work as a whole cannot be done, and then leaves no file behind.
         """
         _check_places(order, self._tables)
-        pipeline = self._inference.choose(order.asked).pipeline
+        pipeline = self._pipeline(order.asked)
         if self._store is None:
             return await self._through(order, pipeline, on_progress)
         ref, asked = pipeline.ref, order.remembered(self._tables)
@@ -50,11 +51,15 @@ class Jobs:
         before = await job_of(self._store, id)
         order = order_of(before)
         _check_places(order, self._tables)
-        pipeline = self._inference.choose(order.asked).pipeline
+        pipeline = self._pipeline(order.asked)
         job = _again(before)
         if not await self._store.take_over(job, before):
             raise Conflict(f"job {id} has gone on, or somebody else has resumed it just now")
         return await self._noted(self._store, job, order, pipeline, on_progress)
+
+    def _pipeline(self, asked: Asked) -> Pipeline:
+        """One for the whole table."""
+        return self._inference.choose(replace(asked, steady=True)).pipeline
 
     async def _noted(
         self, store: JobStore, job: Job, order: Order, pipeline: Pipeline, on_progress: OnProgress

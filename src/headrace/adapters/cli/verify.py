@@ -38,7 +38,8 @@ def verify(commands: Commands, pipeline: str, data: str, show: int, config: Path
       headrace verify digits@2 --data scans.jsonl --show 3
     """
     name, _, version = pipeline.partition("@")
-    verdict = asyncio.run(_run(commands, config_file(config), Asked(name, version or None), data, quiet=as_json))
+    asked = Asked(name, version or None, steady=True)
+    verdict = asyncio.run(_run(commands, config_file(config), asked, data, quiet=as_json))
     if as_json:
         click.echo(json_line(_summary(verdict)))
     else:

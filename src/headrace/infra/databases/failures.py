@@ -19,7 +19,7 @@ _SQLITE: Final = (
     ("not a database", "is no SQLite database, or a damaged one"),
     ("malformed", "is damaged; `sqlite3 FILE .recover` saves what can be saved"),
 )
-_AWAY: Final = ("shutting down", "starting up", "terminating connection", "connection is closed", "connection was closed")
+_AWAY: Final = ("shutting down", "starting up", "terminating connection", "connection is closed")
 """What a PostgreSQL that leaves, or comes, answers to those who still reach it."""
 _LONGEST: Final = 300
 _FAULTS: Final = (AssertionError, AttributeError, LookupError, NameError, TypeError)
