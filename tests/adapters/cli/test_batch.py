@@ -279,8 +279,11 @@ def test_a_run_that_is_stopped_by_hand_is_shown_as_cancelled(capsys: pytest.Capt
 
     run.send_signal(signal.SIGINT)
     until_listed("cancelled", capsys)
-    run.kill()  # its step stands still for ever
-    run.communicate()
+    run.send_signal(signal.SIGINT)  # its step stands still for ever, and is not waited for
+    _, told = run.communicate(timeout=20)
+
+    assert (run.returncode, told.decode().splitlines()[-1]) == (130, "stopped at once")
+    assert "Traceback" not in told.decode()
 
 
 def until_listed(status: str, capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:

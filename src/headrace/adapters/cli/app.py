@@ -13,6 +13,7 @@ from headrace.adapters.cli.batch import batch
 from headrace.adapters.cli.check import check
 from headrace.adapters.cli.commands import Commands
 from headrace.adapters.cli.init import init
+from headrace.adapters.cli.interruption import INTERRUPTED
 from headrace.adapters.cli.keys import keys
 from headrace.adapters.cli.models import models
 from headrace.adapters.cli.output import counted
@@ -23,7 +24,7 @@ from headrace.adapters.cli.verify import verify
 from headrace.domain.errors import EngineError, InvalidConfig, InvalidRequest, NotFound
 from headrace.domain.parameters import nearest
 
-FAILED, MISUSED, INTERRUPTED = 1, 2, 130
+FAILED, MISUSED = 1, 2
 MISUSES = (InvalidConfig, InvalidRequest, NotFound)
 """Errors that the person at the keyboard can mend by typing or writing something else."""
 
@@ -58,7 +59,7 @@ def headrace(ctx: click.Context, debug: bool) -> None:
       cd shop
       headrace serve
 
-    Exit codes: 0 done, 1 the work failed, 2 wrong usage or configuration.
+    Exit codes: 0 done, 1 the work failed, 2 wrong usage or configuration, 130 stopped by Ctrl-C.
     """
     ctx.meta["debug"] = debug
 

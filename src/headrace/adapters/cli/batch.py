@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import orjson
 
+from headrace.adapters.cli import interruption
 from headrace.adapters.cli.batch_jobs import list_jobs, remembered, show_job
 from headrace.adapters.cli.commands import Commands
 from headrace.adapters.cli.options import config_file, config_option, json_option
@@ -79,7 +79,7 @@ def run(
         chunk_rows=chunk_rows,
         row_number=row_number,
     )  # fmt: skip
-    done = asyncio.run(_run(commands, config_file(config), order))
+    done = interruption.run(_run(commands, config_file(config), order))
     return _report(order, done, strict, as_json)
 
 
@@ -98,7 +98,7 @@ def resume(commands: Commands, job: str, strict: bool, config: Path | None, as_j
     Examples:
       headrace batch resume 5f0c2a9e71d3
     """
-    order, done = asyncio.run(_resume(commands, config_file(config), job))
+    order, done = interruption.run(_resume(commands, config_file(config), job))
     return _report(order, done, strict, as_json)
 
 

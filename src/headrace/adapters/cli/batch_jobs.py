@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, Final
 
 import click
 
+from headrace.adapters.cli import interruption
 from headrace.adapters.cli.commands import Commands
 from headrace.adapters.cli.options import config_file, config_option, json_option
 from headrace.adapters.cli.output import json_line, json_text, print_table
@@ -34,7 +34,7 @@ def list_jobs(commands: Commands, status: Status | None, limit: int, config: Pat
       headrace batch list
       headrace batch list --status interrupted --json
     """
-    found = asyncio.run(_newest(commands, config_file(config), limit, status))
+    found = interruption.run(_newest(commands, config_file(config), limit, status))
     if as_json:
         click.echo(json_line([shown(job) for job in found]))
     elif not found:
@@ -56,7 +56,7 @@ def show_job(commands: Commands, job: str, config: Path | None, as_json: bool) -
       headrace batch status 5f0c2a9e71d3
       headrace batch status 5f0c2a9e71d3 --json
     """
-    found = shown(asyncio.run(remembered(commands, config_file(config), job)))
+    found = shown(interruption.run(remembered(commands, config_file(config), job)))
     click.echo(json_line(found) if as_json else json_text(found))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from headrace.adapters.cli import interruption
 from headrace.adapters.cli.commands import Application, Commands, Report
 from headrace.adapters.cli.options import config_file, config_option, json_option
 from headrace.adapters.cli.output import counted, json_line, print_table
@@ -64,7 +64,7 @@ def check(commands: Commands, config: Path | None, load: bool, as_json: bool) ->
     report = commands.check(file)
     trials: list[Trial] = []
     if load and not report.mistakes:
-        trials = asyncio.run(try_examples(commands, file))
+        trials = interruption.run(try_examples(commands, file))
     if as_json:
         click.echo(json_line(report_data(report, trials)))
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import getpass
 import os
 import re
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from headrace.adapters.cli import interruption
 from headrace.adapters.cli.commands import Commands
 from headrace.adapters.cli.options import config_file, config_option, json_option
 from headrace.adapters.cli.output import json_line, print_table
@@ -140,7 +140,7 @@ def _run(commands: Commands, config: Path | None, work: Callable[[Access], Await
         async with commands.open_access(config_file(config)) as (access, asked):
             return await work(access), asked
 
-    return asyncio.run(run())
+    return interruption.run(run())
 
 
 def _person() -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import orjson
 
+from headrace.adapters.cli import interruption
 from headrace.adapters.cli.commands import Commands
 from headrace.adapters.cli.files import read_bytes, with_files
 from headrace.adapters.cli.options import config_file, config_option, json_option
@@ -62,7 +62,7 @@ def predict(
     name, _, version = pipeline.partition("@")
     asked = Asked(name, version or None)
     given = parse_inputs(inputs) if inputs is not None else [*files, *more_files]
-    return asyncio.run(_predict(commands, config_file(config), asked, given, explain=explain, as_json=as_json))
+    return interruption.run(_predict(commands, config_file(config), asked, given, explain=explain, as_json=as_json))
 
 
 async def _predict(commands: Commands, config: Path, asked: Asked, given: Any, *, explain: bool, as_json: bool) -> int:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from headrace.adapters.cli import interruption
 from headrace.adapters.cli.commands import Commands
 from headrace.adapters.cli.options import config_file, config_option, json_option
 from headrace.adapters.cli.output import json_line
@@ -39,7 +39,7 @@ def verify(commands: Commands, pipeline: str, data: str, show: int, config: Path
     """
     name, _, version = pipeline.partition("@")
     asked = Asked(name, version or None, steady=True)
-    verdict = asyncio.run(_run(commands, config_file(config), asked, data, quiet=as_json))
+    verdict = interruption.run(_run(commands, config_file(config), asked, data, quiet=as_json))
     if as_json:
         click.echo(json_line(_summary(verdict)))
     else:
