@@ -119,6 +119,9 @@ def test_a_flexible_step_that_could_mean_two_asks_which() -> None:
     assert problems(made) == [("postprocessing", 0, "step 'scale' could mean a or b; say which with column: NAME")]
 
 
+PAIR = {"a": FLOAT, "b": FLOAT}
+
+
 def test_a_column_that_was_dropped_is_told_from_one_that_never_was() -> None:
     before = [use(tokenize), use(rename, {"ids": "tokens"}), use(rename, {"ids": "again"})]
 
@@ -127,12 +130,26 @@ def test_a_column_that_was_dropped_is_told_from_one_that_never_was() -> None:
     assert problems(made) == [("preprocessing", 2, "step 'rename' reads 'ids', which an earlier step dropped")]
 
 
+def test_what_a_step_writes_for_the_answer_is_not_meant_for_the_model() -> None:
+    ratio = use(scale, columns={"tensor": "ratio"})
+    for outputs, after in ((["ratio"], []), (None, [use(label, columns={"logits": "ratio"})])):
+        made = plan([ratio], PAIR, {"y": TEXT}, after, outputs)
+
+        assert problems(made) == []
+        assert list(made.inputs) == ["ratio", "a", "b"]
+
+
 @pytest.mark.parametrize(
     ("made", "expected"),
     [
         (plan([use(tokenize)], {"ids": TEXT}, LOGITS), "the model's input 'ids': the column holds int64"),
         (plan([use(tokenize)], {"ids": TensorSpec("int64", (-1,))}, LOGITS), "has shape [?, ?], but [?] is wanted"),
         (plan([use(tokenize)], {"input_ids": IDS["ids"]}, LOGITS), "tensors.rename with params {ids: input_ids}"),
+        (plan([use(scale)], PAIR, LOGITS), "the model wants 'a' and 'b' and the steps leave 'tensor', which nobody"),
+        (
+            plan([use(scale, columns={"tensor": "bb"})], {**PAIR, "c": FLOAT}, LOGITS),
+            "or list it in outputs; did you mean 'b'?",
+        ),
         (plan(takes=IDS, gives=LOGITS, after=[use(tokenize)]), "reads 'text', which is not there"),
         (plan(takes=IDS, gives={"logit": FLOAT}, after=[use(label)]), "did you mean 'logit'"),
         (plan(takes=IDS, gives={"logits": TEXT}, after=[use(label)]), "reads 'logits', which holds string"),

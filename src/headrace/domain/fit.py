@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from headrace.domain.parameters import Problem, check, nearest
@@ -84,7 +86,7 @@ def compose(
     flow = _Flow(plan, place or Place())
     for index, use in enumerate(before):
         plan.before += _bind(use, flow, "preprocessing", index)
-    _through_model(flow, model_inputs, model_outputs)
+    _through_model(flow, model_inputs, model_outputs, {*(outputs or ()), *_read_by(after)})
     known = model_outputs is not None
     kept = dict(flow.columns)
     for index, use in enumerate(after):
@@ -100,25 +102,49 @@ def compose(
     return plan
 
 
-def _through_model(flow: _Flow, inputs: Specs | None, outputs: Specs | None) -> None:
-    for name, spec in (inputs or {}).items():
-        if name not in flow.columns:
-            _missing_model_input(flow, name, spec, inputs or {})
-        elif why := misfit(spec, flow.columns[name]):
+def _read_by(uses: Sequence[StepUse]) -> Iterator[str]:
+    """The columns that steps read for certain; what one finds by itself is not among them."""
+    for use in uses:
+        yield from use.columns.values()
+        if not (callable(use.kind.reads) or use.kind.flexible):
+            yield from use.kind.reads
+
+
+def _through_model(flow: _Flow, inputs: Specs | None, outputs: Specs | None, later: Collection[str]) -> None:
+    wanted = inputs or {}
+    missing = {name: spec for name, spec in wanted.items() if name not in flow.columns}
+    for name, spec in wanted.items():
+        if name not in missing and (why := misfit(spec, flow.columns[name])):
             problem = Problem(name, f"the model's input {name!r}: the column {why}")
             flow.plan.problems.append(Misplaced("model", 0, problem))
+    if flow.plan.before:
+        unread = sorted(column for column in flow.fresh if column not in wanted and column not in later)
+        flow.plan.problems += _left_over(flow.columns, unread, missing)
+    for name, spec in missing.items():
+        flow.need(name, spec)
     flow.replace({**flow.columns, **(outputs or {})})
 
 
-def _missing_model_input(flow: _Flow, name: str, spec: TensorSpec, inputs: Specs) -> None:
-    """An input that no step wrote is one of the pipeline, unless steps ran and left something unread."""
-    unread = [column for column in flow.fresh if column not in inputs]
-    fitting = [column for column in unread if misfit(spec, flow.columns[column]) is None]
-    if flow.plan.before and len(fitting) == 1 and not spec.optional:
-        rename = f"add the step tensors.rename with params {{{fitting[0]}: {name}}}"
-        problem = Problem(name, f"the model wants {name!r} and the steps leave {fitting[0]!r}; {rename}")
-        flow.plan.problems.append(Misplaced("model", 0, problem))
-    flow.need(name, spec)
+def _left_over(columns: Specs, unread: Sequence[str], missing: Specs) -> Iterator[Misplaced]:
+    """What to say of columns that the steps write and nobody reads, where the model may have been meant to.
+
+    What no step writes is an input of the pipeline, so a column of another name than the model's would change nothing.
+    """
+    fitting = {
+        column: [name for name, spec in missing.items() if not spec.optional and misfit(spec, columns[column]) is None]
+        for column in unread
+    }
+    claims = Counter(chain.from_iterable(fitting.values()))
+    for column, names in fitting.items():
+        if not names or any(claims[name] > 1 for name in names):
+            continue
+        found = f"the model wants {' and '.join(map(repr, names))} and the steps leave {column!r}"
+        if len(names) == 1:
+            found += f"; add the step tensors.rename with params {{{column}: {names[0]}}}"
+        else:
+            found += f", which nobody reads; say at its step which is meant (column: {names[0]}), or list it in outputs"
+            found += nearest(column, names)
+        yield Misplaced("model", 0, Problem(names[0], found))
 
 
 def _bind(use: StepUse, flow: _Flow, part: str, index: int, *, open_ended: bool = False) -> list[Step]:
