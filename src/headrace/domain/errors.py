@@ -13,6 +13,7 @@ EngineError
 ├── InvalidConfig         invalid_config        a file under config/ does not hold
 ├── QuotaExceeded         quota_exceeded        a rate limit or a budget is used up          (retryable)
 ├── ModelFailure          model_failure         the model or a step raised, or broke its word
+│   ├── NoNumber          model_failure         what the model gave is NaN
 │   └── ProcessDied       model_failure         the model's own process died with its batch, twice
 ├── Internal              internal              a fault of ours
 ├── DependencyFailure     dependency_failure    a database, broker or remote model failed    (retryable)
@@ -121,6 +122,10 @@ class ModelFailure(EngineError):
     """A model or a step raised, or returned something other than it promised."""
 
     code = "model_failure"
+
+
+class NoNumber(ModelFailure):
+    """What a model gave is NaN, where a number is needed."""
 
 
 class ProcessDied(ModelFailure):

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from headrace.domain.batch import Batch
+from headrace.domain.blame import blamed
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.step import Context
 from headrace.domain.traces import let_go
@@ -21,17 +22,18 @@ async def run_batch(pipeline: Pipeline, batch: Batch, context: Context, call: Ca
         done: Batch = await call(partial(run_here, pipeline), batch, context)
         return done
     done = await pipeline.run(await call(pipeline.coerced, batch, context), context, call)
-    return _parted(done)
+    return _parted(pipeline, batch, done)
 
 
 def run_here(pipeline: Pipeline, batch: Batch, context: Context) -> Batch:
     """The same in this very thread, for a pipeline that is synchronous."""
-    return _parted(pipeline.through(batch, context))
+    return _parted(pipeline, batch, pipeline.through(batch, context))
 
 
-def _parted(done: Batch) -> Batch:
-    """*done*, whose failures hold nothing of the batch any more."""
+def _parted(pipeline: Pipeline, batch: Batch, done: Batch) -> Batch:
+    """*done*, whose failures hold nothing of the *batch* any more, and are blamed on whose they are."""
     if done.failures:
+        done = blamed(batch, done, pipeline.inputs)
         let_go(done.failures.values())
     return done
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from headrace.domain.errors import ModelFailure
+from headrace.domain.errors import ModelFailure, NoNumber
 from headrace.domain.step import Specs, as_column, step
 from headrace.domain.steps.class_names import Labels, check_labels, class_name
 from headrace.domain.steps.number_columns import each, floating_spec, floats, numbers
@@ -61,7 +61,8 @@ def argmax(probabilities: Column, *, labels: Labels | None = None) -> dict[str, 
     `class_name` (string). *labels* are the names in order, or a mapping from number to name. Scores of several
     positions (`[tokens, classes]`) give as many classes.
 
-    Errors: `model_failure` for a class that *labels* do not name, and for scores that are NaN.
+    Errors: `model_failure` for a class that *labels* do not name, and for scores that are NaN, which
+    is `invalid_input` where an input of the pipeline held NaN or an infinity.
 
     Example:
         in: {probabilities: [[0.1, 0.7, 0.2]]}
@@ -80,7 +81,7 @@ def _of_classes(scores: Column) -> Column:
         if part.ndim < 2 or part.shape[-1] == 0:
             raise ModelFailure(f"the step wants scores of classes; a row has the shape {list(part.shape[1:])}")
         if part.dtype.kind == "f" and np.isnan(part).any():
-            raise ModelFailure("the model gave scores that are no number (NaN), and no class is the highest of those")
+            raise NoNumber("the model gave scores that are no number (NaN), and no class is the highest of those")
     return scores
 
 
@@ -116,7 +117,8 @@ def top_k(probabilities: Column, *, k: int = 5, labels: Labels | None = None) ->
     *labels* are the names in order, or a mapping from number to name; without them the name is the number.
     With fewer than *k* classes all of them are there.
 
-    Errors: `model_failure` for a class that *labels* do not name, and for scores that are NaN.
+    Errors: `model_failure` for a class that *labels* do not name, and for scores that are NaN, which
+    is `invalid_input` where an input of the pipeline held NaN or an infinity.
 
     Example:
         in: {probabilities: [[0.25, 0.5, 0.25]]}
@@ -242,7 +244,8 @@ def multi_label(probabilities: Column, *, threshold: Thresholds = 0.5, labels: L
     Reads `probabilities` (numbers, `[classes]` a row) and writes `predictions`: for each row a list, which may be
     empty, of `{class_id, class_name, confidence}`. *threshold* is one number, or one for each class.
 
-    Errors: `model_failure` for a class that *labels* do not name, and for scores that are NaN.
+    Errors: `model_failure` for a class that *labels* do not name, and for scores that are NaN, which
+    is `invalid_input` where an input of the pipeline held NaN or an infinity.
 
     Example:
         in: {probabilities: [[0.75, 0.25, 1.0], [0.0, 0.0, 0.0]]}
