@@ -103,6 +103,13 @@ def test_a_split_gives_each_version_its_share_of_chance() -> None:
     assert counts == {"1": 700, "2": 300}
 
 
+def test_a_version_in_the_name_is_told_apart_from_a_name_that_is_not_there() -> None:
+    with pytest.raises(NotFound, match="no pipeline 'shop@2'; name 'shop', and its version '2' apart"):
+        router().decide(Asked("shop@2"))
+    with pytest.raises(NotFound, match="no pipeline 'shup@2'"):
+        router().decide(Asked("shup@2"))
+
+
 def test_work_that_is_one_whole_goes_where_the_most_goes_and_not_where_chance_leads() -> None:
     routes = router(RouteSpec("shop", split={"1": 10, "2": 90}), chance=lambda: 0.0)
 

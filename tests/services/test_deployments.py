@@ -147,7 +147,7 @@ async def test_an_example_that_does_not_fit_is_an_error_and_the_model_is_let_go(
     house = House(engine, Shelf(declared("a", 2)))
     house.shelf.rows["a"] = [{"y": 1}]
 
-    with pytest.raises(EngineError, match="unknown input 'y'"):
+    with pytest.raises(EngineError, match="a@1: example 1: unknown input 'y'"):
         await house.deployments.start()
 
     assert house.shelf.closed() == ["a@1 x2"]

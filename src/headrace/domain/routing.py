@@ -104,6 +104,9 @@ class Router:
         route = self._routes.get(name)
         loaded = self._versions.versions(name)
         if not loaded:
+            bare, at, end = asked.name.rpartition("@")
+            if at and self._versions.versions(self.canonical(bare)):
+                raise NotFound(f"no pipeline {asked.name!r:.200}; name {bare!r:.200}, and its version {end!r} apart")
             names = self._versions.names()
             raise NotFound(
                 f"no pipeline {asked.name!r:.200}{nearest(asked.name, names)}; loaded: {', '.join(names) or 'none'}"

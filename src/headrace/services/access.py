@@ -150,7 +150,7 @@ class Access:
     def _unknown(self, shown: bytes) -> EngineError:
         if not self._current and FORM.fullmatch(shown):
             return BreakerOpen("this key cannot be looked up: the state database does not answer; ask again")
-        return Unauthenticated("the token or key is not valid; a key that was just created is within a second")
+        return Unauthenticated("the token or key is not valid; one that was just created is known within a second")
 
 
 def _known(key: StoredKey) -> _Known:

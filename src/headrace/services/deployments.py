@@ -12,7 +12,7 @@ import numpy as np
 
 from headrace.core.logging import logger
 from headrace.domain.batch import Batch
-from headrace.domain.errors import EngineError, InvalidConfig, NotFound
+from headrace.domain.errors import EngineError, InvalidConfig, InvalidInput, NotFound
 from headrace.domain.parameters import nearest
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.ports import Declared, Workspace
@@ -249,7 +249,10 @@ class Deployments:
 
     async def _warm_up(self, pipeline: Pipeline) -> list[Batch]:
         rows = await self._off_loop(self.workspace.examples, pipeline.spec)
-        inputs = rows_to_inputs(pipeline, rows[:1]).columns if rows else _zeros(pipeline)
+        try:
+            inputs = rows_to_inputs(pipeline, rows[:1]).columns if rows else _zeros(pipeline)
+        except InvalidInput as error:
+            raise InvalidConfig(f"{pipeline.ref}: example 1: {error.message}") from error
         if inputs is None:
             return []
         sizes = WARM_UP_SIZES if pipeline.batched else (1, 1, 1)
