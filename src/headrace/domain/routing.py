@@ -106,7 +106,8 @@ class Router:
         if not loaded:
             bare, at, end = asked.name.rpartition("@")
             if at and self._versions.versions(self.canonical(bare)):
-                raise NotFound(f"no pipeline {asked.name!r:.200}; name {bare!r:.200}, and its version {end!r} apart")
+                apart = f"name {bare!r:.200}, and its version {end!r:.80} apart"
+                raise NotFound(f"no pipeline {asked.name!r:.200}; {apart}")
             names = self._versions.names()
             raise NotFound(
                 f"no pipeline {asked.name!r:.200}{nearest(asked.name, names)}; loaded: {', '.join(names) or 'none'}"
