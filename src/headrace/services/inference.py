@@ -67,6 +67,12 @@ class Inference:
         """Whether somebody wrote a route for what *asked* names, or gets for naming nothing."""
         return self.router.route(asked.name or self.default or "") is not None
 
+    def default_runs(self, model: str) -> bool:
+        """Whether some loaded version of the default pipeline runs *model*; False where there is no default."""
+        registry, name = self.engine.registry, self.router.canonical(self.default or "")
+        refs = (PipelineRef(name, version) for version in registry.versions(name))
+        return any(registry.get(ref).pipeline.model_name == model for ref in refs)
+
     def _by_default(self, asked: Asked) -> Choice:
         if self.default is None:
             raise InvalidRequest("the request names no pipeline, and pipelines.default is not set")

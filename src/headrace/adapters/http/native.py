@@ -18,7 +18,6 @@ from headrace.adapters.http.rendering import all_failed, many_rows, no_rows, one
 from headrace.adapters.http.settings import ApiSettings
 from headrace.adapters.limits import too_many_rows
 from headrace.domain.errors import InvalidRequest
-from headrace.domain.registry import PipelineRef
 from headrace.domain.routing import Asked
 from headrace.services.choice import Choice
 from headrace.services.context import Inputs, RequestContext, Result
@@ -83,12 +82,7 @@ class NativeCalls:
 
     def _unnamed(self, model: str | None) -> str:
         """The pipeline of a request that names none: the default, or the one that is its model served bare."""
-        inference = self.inference
-        if model is None or inference.default is None:
-            return model or ""
-        registry, name = inference.engine.registry, inference.router.canonical(inference.default)
-        refs = (PipelineRef(name, version) for version in registry.versions(name))
-        return "" if any(registry.get(ref).pipeline.model_name == model for ref in refs) else model
+        return "" if model is None or self.inference.default_runs(model) else model
 
     def start_infer(self, call: Call, body: bytes, finish: Finish) -> Starting:
         """`infer` without waiting."""
