@@ -51,7 +51,10 @@ def closed(sockets: list[socket.socket]) -> None:
         one.close()
 
 
-async def test_those_who_come_at_once_are_shared_out(eventually: Any, counts: int) -> None:
+async def test_those_who_come_at_once_are_shared_out(
+    monkeypatch: pytest.MonkeyPatch, eventually: Any, counts: int
+) -> None:
+    monkeypatch.setattr(shared_listener, "PATIENCE_S", 60.0)  # so that nobody takes over, however slow the machine
     taken: list[int] = []
     with bound() as one, socket.socket(fileno=os.dup(one.fileno())) as two:
         clients = queued(one, 20)
@@ -64,6 +67,24 @@ async def test_those_who_come_at_once_are_shared_out(eventually: Any, counts: in
         closed(clients)
 
     assert (taken.count(0), taken.count(1)) == (10, 10)
+
+
+async def test_who_left_the_next_to_another_goes_on_once_that_one_has_as_many(
+    monkeypatch: pytest.MonkeyPatch, eventually: Any, counts: int
+) -> None:
+    monkeypatch.setattr(shared_listener, "PATIENCE_S", 60.0)
+    taken: list[int] = []
+    with bound() as one:
+        other = Counts(counts, 2)
+        other.tell(5)
+        shared = acceptor(one, taken, counts, 0, has=5)
+        shared.open()
+        clients = queued(one, 2)
+        await eventually(lambda: taken == [0])
+        other.tell(6)
+        await eventually(lambda: taken == [0, 0])
+        shared.close()
+        closed(clients)
 
 
 async def test_after_the_close_who_comes_waits_for_another(eventually: Any, counts: int) -> None:

@@ -15,6 +15,8 @@ PAUSE_S: Final = 1.0
 SHORT_OF: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 PATIENCE_S: Final = 0.01
 """How long a process that has more connections than another one leaves it the next."""
+LOOK_S: Final = 0.001
+"""How often it looks in that time whether the other has as many by now."""
 CLOSED: Final = -1
 """The count of a process that accepts nobody."""
 COUNT_BYTES: Final = 4
@@ -63,6 +65,7 @@ class SharedListener:
         self._loop = asyncio.get_running_loop()
         self._opening: set[asyncio.Task[Any]] = set()
         self._later: asyncio.TimerHandle | None = None
+        self._patient_until = 0.0
         self._seen: int | None = None
         self._taken_over = 1
 
@@ -81,17 +84,31 @@ class SharedListener:
         return self._connections() + len(self._opening)
 
     def _someone_waits(self) -> None:
-        count = self._count()
-        self._counts.tell(count)
-        least = self._counts.least_of_others()
-        if least is not None and count > least:
+        if self._has_more():
             self._rest()
-            self._later = self._loop.call_later(PATIENCE_S, self._take_over)
+            self._patient_until = self._loop.time() + PATIENCE_S
+            self._later = self._loop.call_later(LOOK_S, self._look)
         else:
             self._accept()
 
+    def _has_more(self) -> bool:
+        """Whether another process that accepts has fewer."""
+        count = self._count()
+        self._counts.tell(count)
+        least = self._counts.least_of_others()
+        return least is not None and count > least
+
+    def _look(self) -> None:
+        """Go on once the others have as many, or had their time."""
+        if not self._has_more():
+            self.open()
+        elif self._loop.time() < self._patient_until:
+            self._later = self._loop.call_later(LOOK_S, self._look)
+        else:
+            self._take_over()
+
     def _take_over(self) -> None:
-        """The others had their time: take who is there still, and more each time if they do not stir."""
+        """Take who is there still, and more each time if the others do not stir."""
         least = self._counts.least_of_others()
         self._taken_over = 1 if least != self._seen else 2 * self._taken_over
         self._seen = least
