@@ -12,7 +12,9 @@ from tests.adapters.http.conftest import DOUBLE, opened
 
 from headrace.adapters.credentials import Credentials
 from headrace.adapters.grpc import presence
+from headrace.adapters.grpc.door import Door
 from headrace.adapters.grpc.generated import open_inference_pb2 as messages
+from headrace.adapters.grpc.health import Health
 from headrace.adapters.grpc.presence import serve_if_present
 from headrace.adapters.grpc.serve import serve
 from headrace.adapters.http.settings import ApiSettings
@@ -120,6 +122,18 @@ async def test_a_watcher_learns_of_the_end() -> None:
         end = await watch.read()
 
     assert (first.status, last.status, end) == (STATES.SERVING, STATES.NOT_SERVING, grpc.aio.EOF)
+
+
+async def test_a_watcher_learns_of_an_end_that_comes_while_it_is_told_something_else() -> None:
+    door, stopping = Door(None, lambda *_: None, lambda: True), asyncio.Event()
+    watch = Health(door, stopping).Watch(health_pb2.HealthCheckRequest(), None)
+    first = await anext(watch)
+
+    door.draining = True
+    stopping.set()  # before the watch goes on after its first status
+    rest = [told.status async for told in watch]
+
+    assert (first.status, rest) == (STATES.SERVING, [STATES.NOT_SERVING])
 
 
 async def test_readiness_goes_before_the_server_does() -> None:

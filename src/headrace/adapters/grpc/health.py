@@ -39,10 +39,11 @@ class Health(health_pb2_grpc.HealthServicer):
             return
         told = None
         while True:
+            last = self._stopping.is_set()  # asked first: it may be set while the status is on its way
             if (status := self._status()) != told:
                 yield status
                 told = status
-            if self._stopping.is_set():
+            if last:
                 return
             await self._look_again()
 
