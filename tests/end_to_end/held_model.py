@@ -12,7 +12,8 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, Final
 
-from tests.end_to_end.servers import Server, free_port, serving
+from tests.end_to_end.servers import Server, serving
+from tests.servers.ports import free_port
 
 LIMIT_S: Final = 20.0
 ALL: Final = 10**9

@@ -1,7 +1,6 @@
 """A server of a workspace in a process of its own, as a user starts it."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -11,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+
+from tests.servers.ports import free_port
 
 READY_LIMIT_S = 60.0
 
@@ -31,13 +32,6 @@ class Server:
         """Stop it as a service manager would; its exit code."""
         self.process.terminate()
         return self.process.wait(45)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager

@@ -9,7 +9,8 @@ import grpc
 import httpx2
 import numpy as np
 import pytest
-from tests.end_to_end.servers import Server, free_port, serving
+from tests.end_to_end.servers import Server, serving
+from tests.servers.ports import free_port
 from tests.servers.redis import RedisServer
 
 from headrace.adapters.grpc.generated import open_inference_pb2 as messages

@@ -4,7 +4,6 @@ import asyncio
 import importlib.util
 import io
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from tests.servers.ports import free_port
 
 import headrace
 from headrace.domain.errors import EngineError
@@ -61,9 +61,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Digits:
 
 @pytest.fixture(scope="module")
 def server(digits: Digits) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [str(Path(sys.executable).with_name("headrace")), "serve", "--port", str(port)]
     process = subprocess.Popen(command, cwd=digits.workspace)
     url = f"http://127.0.0.1:{port}"

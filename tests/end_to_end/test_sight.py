@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 from tests.servers.otlp import collecting
-from tests.servers.processes import free_port
+from tests.servers.ports import free_port
 
 from .servers import Server, serving
 

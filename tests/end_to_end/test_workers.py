@@ -15,10 +15,11 @@ import grpc
 import httpx2
 import psutil
 import pytest
+from tests.servers.ports import free_port
 
 from headrace.adapters.grpc.generated import open_inference_pb2
 
-from .servers import Server, free_port, serving
+from .servers import Server, serving
 
 pytestmark = pytest.mark.slow
 

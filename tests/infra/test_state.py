@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.servers.ports import free_port
 from tests.servers.postgresql import new_database, postgresql
-from tests.servers.processes import free_port
 
 from headrace.domain.errors import BreakerOpen, DependencyFailure
 from headrace.domain.ports import KeptAnswer

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.servers.otlp import Collector, collecting
-from tests.servers.processes import free_port
+from tests.servers.ports import free_port
 
 from headrace.core.telemetry import Sort, Span, TraceContext
 from headrace.infra.telemetry import delivery as module

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.servers.otlp import Collector, collecting
-from tests.servers.processes import free_port
+from tests.servers.ports import free_port
 
 from headrace import assembly
 from headrace.core.telemetry import Parts, Sort, Span, TraceContext, Value

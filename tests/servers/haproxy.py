@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from .processes import free_port, listens, program, running
+from .ports import free_port
+from .processes import listens, program, running
 
 CHECK_MS = 100
 """How often HAProxy asks a server whether it is ready."""

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.servers.processes import free_port, program, running
+from tests.servers.ports import free_port
+from tests.servers.processes import program, running
 
 USER, PASSWORD = "headrace", "s3cret"
 UNPRIVILEGED = "mysql"

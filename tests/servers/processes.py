@@ -21,14 +21,6 @@ def program(name: str) -> str:
     return found
 
 
-def free_port() -> int:
-    """A port of the loopback interface that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def listens(port: int) -> bool:
     """Whether somebody accepts connections on *port*."""
     with socket.socket() as probe:

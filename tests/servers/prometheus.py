@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.servers.processes import free_port, program, running
+from tests.servers.ports import free_port
+from tests.servers.processes import program, running
 
 SCRAPE_S = 1
 LIMIT_S = 60.0

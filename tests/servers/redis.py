@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
-from tests.servers.processes import free_port, program, running
+from tests.servers.ports import free_port
+from tests.servers.processes import program, running
 
 
 class RedisServer:

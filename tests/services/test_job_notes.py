@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.servers.processes import free_port
+from tests.servers.ports import free_port
 from tests.services.pipelines import Held, pipeline
 
 from headrace.domain.errors import Conflict, DependencyFailure, InvalidInput, NotFound

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.servers.processes import free_port
+from tests.servers.ports import free_port
 
 from headrace.infra.databases.migrations import REVISIONS
 from headrace.infra.databases.state import State
