@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from headrace.domain.batch import Batch
 from headrace.domain.errors import DependencyFailure, EngineError, InvalidInput, ModelFailure
 from headrace.domain.isolation import extra_calls, isolate
+from headrace.domain.memory import MemoryCap
 
 
 class Counted:
@@ -55,6 +56,44 @@ def test_with_many_bad_rows_no_good_answer_is_wrong_and_no_bad_row_gets_one(
     assert run.calls <= 1 + extra_calls(size)
     for n, one in enumerate(told(done)):
         assert one == "ModelFailure" if n in bad else one in (2 * n, "ModelFailure")
+
+
+@given(st.integers(1, 64), st.sets(st.integers(0, 63)), st.booleans())
+def test_among_strangers_a_row_fails_for_its_own_sake_alone(size: int, bad: set[int], capped: bool) -> None:
+    run = Counted(*bad)
+    cap = MemoryCap()
+    if capped:
+        cap.ran_out(1, 16, 8)
+
+    done = isolate(run, Batch({"x": list(range(size))}), "it", cap=cap, strangers=True)
+
+    assert told(done) == ["ModelFailure" if n in bad else 2 * n for n in range(size)]
+    assert run.calls <= 1 + extra_calls(size) + size + math.ceil(size / 8)
+
+
+def test_where_the_model_is_broken_for_everybody_each_row_costs_a_call_and_no_more() -> None:
+    run = Counted(*range(64))
+
+    isolate(run, Batch({"x": list(range(64))}), "it", strangers=True)
+
+    assert run.calls <= 1 + extra_calls(64) + 64
+
+
+def test_when_rows_are_tried_alone_what_says_nothing_about_a_row_ends_it() -> None:
+    gone = DependencyFailure("the service is away")
+
+    class Dying(Counted):
+        def __call__(self, batch: Batch) -> Batch:
+            if self.calls > extra_calls(64):
+                self.calls += 1
+                raise gone
+            return super().__call__(batch)
+
+    run = Dying(*range(64))
+    done = isolate(run, Batch({"x": list(range(64))}), "it", strangers=True)
+
+    assert gone in done.failures.values()
+    assert run.calls <= 1 + 2 * extra_calls(64)
 
 
 @given(st.integers(1, 64), st.sets(st.integers(0, 63)))

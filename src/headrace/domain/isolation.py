@@ -28,18 +28,25 @@ def extra_calls(size: int) -> int:
 
 
 def isolate(
-    run: Callable[[Batch], Batch], batch: Batch, what: str, *, pure: bool = False, cap: MemoryCap | None = None
+    run: Callable[[Batch], Batch],
+    batch: Batch,
+    what: str,
+    *,
+    pure: bool = False,
+    cap: MemoryCap | None = None,
+    strangers: bool = False,
 ) -> Batch:
     """Run *run* on *batch*; when it raises for the whole batch, find the rows that make it raise and drop them.
 
-    Finding one bad row among n costs at most 2*log2(n)+2 further calls; when they are used up, the rows not yet
-    cleared fail with the error of their part. Parts that run out of memory are halved as often as it takes, and *cap*
+    Finding one bad row among n costs at most 2*log2(n)+2 further calls. When they are used up, the rows not yet
+    cleared fail with the error of their part; where rows are of *strangers*, who must not suffer from each other, each
+    of them is tried alone. Parts that run out of memory are halved as often as it takes, and *cap*
     learns how many rows fitted; a batch beyond it is run in parts from the start. Unless *run* is *pure* it gets
     copies of the values, so that a half-done attempt leaves no trace, and neither does a step that writes into what
     the caller sent.
     """
     if cap is not None and cap.rows is not None:
-        return _within(cap, run, batch, what, pure)
+        return _within(cap, batch, _Search(run, what, extra_calls(batch.size), pure, strangers))
     try:
         return run(batch if pure else batch.copy())
     except Exception as error:
@@ -49,16 +56,15 @@ def isolate(
         if memory and cap is not None:
             cap.ran_out(1, 1, 0)
         return batch.without(dict.fromkeys(range(batch.size), failure))
-    search = _Search(run, what, extra_calls(batch.size), pure)
+    search = _Search(run, what, extra_calls(batch.size), pure, strangers)
     search.halve(batch, 0, batch.size, failure, memory)
     search.tell(cap)
     return search.merged(batch)
 
 
-def _within(cap: MemoryCap, run: Callable[[Batch], Batch], batch: Batch, what: str, pure: bool) -> Batch:
+def _within(cap: MemoryCap, batch: Batch, search: _Search) -> Batch:
     """The same in parts of as many rows as are known to fit."""
     rows = cap.rows or batch.size
-    search = _Search(run, what, extra_calls(batch.size), pure)
     for start in range(0, batch.size, rows):
         search.part(batch, start, min(start + rows, batch.size))
     search.tell(cap)
@@ -68,11 +74,12 @@ def _within(cap: MemoryCap, run: Callable[[Batch], Batch], batch: Batch, what: s
 class _Search:
     """The parts of one batch tried so far, within a number of calls."""
 
-    def __init__(self, run: Callable[[Batch], Batch], what: str, calls: int, pure: bool) -> None:
+    def __init__(self, run: Callable[[Batch], Batch], what: str, calls: int, pure: bool, strangers: bool) -> None:
         self._run = run
         self._what = what
         self._calls = calls
         self._pure = pure
+        self._strangers = strangers
         self._short: list[int] = []
         """How many rows each call had that ran out of memory."""
         self._fitted = 0
@@ -85,12 +92,14 @@ class _Search:
             self._short.append(stop - start)
         half = start + (stop - start) // 2
         for first, last in ((start, half), (half, stop)):
-            if self._calls == 0 and not memory:
+            if self._calls > 0 or memory:
+                self._calls -= not memory
+                self.part(batch, first, last)
+            elif self._strangers:
+                self._singly(batch, first, last)
+            else:
                 failure.alone = False
                 self._errors.update(dict.fromkeys(range(first, last), failure))
-                continue
-            self._calls -= not memory
-            self.part(batch, first, last)
 
     def part(self, batch: Batch, start: int, stop: int) -> None:
         """Try the rows from *start* to *stop*, and halves of them when they fail."""
@@ -108,6 +117,14 @@ class _Search:
             self._errors.update(dict.fromkeys(range(start, stop), failure))
             return
         self.halve(batch, start, stop, failure, memory)
+
+    def _singly(self, batch: Batch, start: int, stop: int) -> None:
+        """Try each row from *start* to *stop* alone, until one fails in a way that says nothing about it."""
+        for row in range(start, stop):
+            self.part(batch, row, row + 1)
+            if isinstance(failure := self._errors.get(row), INDIVISIBLE):
+                self._errors.update(dict.fromkeys(range(row + 1, stop), failure))
+                return
 
     def tell(self, cap: MemoryCap | None) -> None:
         """Let *cap* know what fitted and what did not."""

@@ -182,7 +182,9 @@ class Segment:
                 context.tokens = tokens_per_row(batch)
             began = time.monotonic()
             run = cast(Callable[[Batch, Context], Batch], step.run)
-            batch = isolate(partial(_second, run, context), batch, named, pure=step.pure, cap=self._cap)
+            batch = isolate(
+                partial(_second, run, context), batch, named, pure=step.pure, cap=self._cap, strangers=context.strangers
+            )
             context.timings.append((phase, step.name, time.monotonic() - began, began))
         return batch
 

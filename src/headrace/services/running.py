@@ -50,7 +50,7 @@ class Running:
         latest = max(entry.deadline for entry in members)  # entries expire singly
         self.members = members
         self.timing = Timing(started=time.monotonic())
-        self.context = Context(members[0].options, deadline=latest, map=self._map, crowded=crowded)
+        self.context = Context(members[0].options, deadline=latest, map=self._map, crowded=crowded, strangers=True)
         self.batch = merged(members)
         if self._witness is not None:
             self.spans = self._witness.batch(members, pipeline)
