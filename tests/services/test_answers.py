@@ -9,7 +9,7 @@ import pytest
 from tests.services.kept import Kept
 from tests.services.pipelines import DOUBLE, Held, double, pipeline, request, turns, x
 
-from headrace.domain.errors import DeadlineExceeded, InvalidInput
+from headrace.domain.errors import DeadlineExceeded, DependencyFailure, InvalidInput
 from headrace.domain.spec import CacheSpec
 from headrace.domain.step import step
 from headrace.domain.tensors import TensorSpec
@@ -158,8 +158,48 @@ async def test_when_the_first_of_equal_requests_leaves_the_others_are_answered(h
     leader.cancel()
     await turns()
     model.release()
+    answered = await asyncio.gather(*followers)
+    await turns()  # a cache that takes its time is written behind the answer
+    later = await house.ask(x(7))
 
-    assert [values(result) for result in await asyncio.gather(*followers)] == [[14.0]] * 3
+    assert [values(result) for result in answered] == [[14.0]] * 3
+    assert sorted(result.cached for result in answered) == [False, True, True]  # one of them asked for all
+    assert (values(later), later.cached) == ([14.0], True)
+    assert model.calls == [1, 1]
+
+
+async def test_each_that_leaves_is_followed_by_one_and_hits_and_misses_add_up(house: House) -> None:
+    model = Held().hold()
+    await house.engine.add(served := pipeline(model, cache=CACHED))
+    waiting = [house.start(x(7, n)) for n in range(4)]
+    await model.entered()
+    await turns()
+
+    waiting[0].cancel()
+    await turns()
+    model.release()
+    answered = await asyncio.gather(*waiting[1:])
+
+    lookups = house.answers._known[served].lookups
+    assert [values(result) for result in answered] == [[14.0, 2.0 * n] for n in (1, 2, 3)]
+    assert lookups.miss == 2 + 3 + 1  # the one that left; three rows of their own; the row that all have, once more
+    assert lookups.hit == 2
+
+
+async def test_a_failure_that_is_nobodys_time_is_shared(house: House) -> None:
+    def away(inputs: Any) -> Any:
+        raise DependencyFailure("the service is away")
+
+    model = Held(away).hold()
+    await house.engine.add(pipeline(model, cache=CACHED))
+    requests = [house.start(x(7)) for _ in range(3)]
+    await model.entered()
+    await turns()
+
+    model.release()
+
+    assert [values(await one) for one in requests] == [["DependencyFailure"]] * 3
+    assert model.calls == [1]
 
 
 async def test_the_deadline_of_one_is_not_the_deadline_of_those_who_ask_the_same(house: House) -> None:
@@ -289,6 +329,8 @@ async def test_one_that_leaves_while_it_looks_far_holds_nobody_up(engine: Engine
     leader.cancel()
 
     assert values(await follower) == [14.0]
+    far.open.set()
+    await house.answers.close()
     assert house.answers._under_way == {}
 
 

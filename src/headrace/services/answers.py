@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextvars import Context
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 from weakref import WeakKeyDictionary
 
 from headrace.domain.batch import join_columns, pick_rows
-from headrace.domain.errors import EngineError, Internal
-from headrace.domain.isolation import INDIVISIBLE
+from headrace.domain.errors import DeadlineExceeded, EngineError, Internal
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.ports import Cache, CacheLevel
 from headrace.domain.registry import PipelineRef
@@ -49,7 +48,7 @@ class _Question:
     keys: Keys
     found: list[OneRow | EngineError | None]
 
-    def unknown(self, rows: Sequence[int]) -> list[int]:
+    def unknown(self, rows: Iterable[int]) -> list[int]:
         """Which of *rows* have nothing yet."""
         return [row for row in rows if self.found[row] is None]
 
@@ -115,29 +114,48 @@ class Answers:
         return known
 
     async def _answer(self, question: _Question, lookups: Lookups) -> Result:
-        """Ask for the rows that nobody else asks for, and wait for those that somebody does."""
+        """Ask for the rows that nobody else asks for, and wait for those that somebody does.
+
+        Where that one leaves or is late, its deadline or departure is not ours: the first of those who waited asks in
+        its place, and the others wait for that one.
+        """
         rows = question.unknown(range(len(question.keys)))
-        own, waiting = self._claimed(question, rows)
+        lookups.hit += len(question.keys) - len(rows)
         fresh: Result | None = None
-        missing: list[int] = []
+        far = self._cache.waits
+        while rows:
+            own, waiting = self._claimed(question, rows)
+            answer = await self._owed(question, [row for row in rows if row not in waiting], own, lookups, far=far)
+            if answer is not None and len(answer.picks) == len(question.keys):
+                return answer
+            fresh = fresh or answer
+            for row, future in waiting.items():
+                question.found[row] = await _joined(future, question.request)
+            rows = question.unknown(waiting)
+            lookups.hit += len(waiting) - len(rows)
+            far = False  # nothing was found there a moment ago
+        return _result(question, fresh)
+
+    async def _owed(
+        self, question: _Question, rows: list[int], own: dict[bytes, Coming], lookups: Lookups, *, far: bool
+    ) -> Result | None:
+        """Answer *rows*, from *far* too if wanted, for everybody who waits for them; what had to be inferred."""
         try:
-            if self._cache.waits and own:
+            if far and own:
                 await self._look_further(question, own)
-            missing = [row for row in question.unknown(rows) if row not in waiting]
-            lookups.hit += len(question.keys) - len(missing)
+            missing = question.unknown(rows)
+            lookups.hit += len(rows) - len(missing)
             lookups.miss += len(missing)
-            if missing:
-                fresh = await question.asked(missing)
-                await self._keep(question, missing, fresh, own)
+            if not missing:
+                return None
+            fresh = await question.asked(missing)
+            await self._keep(question, missing, fresh, own)
+            return fresh
         finally:
-            # Only now, so that nobody finds an answer neither under way nor kept. Whoever joined one that did not
-            # come asks again for itself: this caller's deadline or departure is not theirs.
+            # Only now, so that nobody finds an answer neither under way nor kept.
             for key, future in own.items():
                 future.cancel()
                 del self._under_way[key]
-        for row, future in waiting.items():
-            question.found[row] = await _joined(future, question, row)
-        return fresh if fresh is not None and len(missing) == len(question.keys) else _result(question, fresh)
 
     def _claimed(self, question: _Question, rows: Sequence[int]) -> tuple[dict[bytes, Coming], dict[int, Coming]]:
         """The answers that this request now owes to whoever asks the same, and those under way for its other rows."""
@@ -199,15 +217,18 @@ class Answers:
                 del self._under_way[key]
 
 
-async def _joined(future: Coming, question: _Question, row: int) -> OneRow | EngineError:
-    """The answer of an equal row under way; if that one was abandoned or came too late, one of our own."""
+async def _joined(future: Coming, request: RequestContext) -> OneRow | EngineError | None:
+    """The answer of an equal row under way; None if that one was abandoned or came too late.
+
+    Raises DeadlineExceeded when the time of the one who waits is over.
+    """
     if not future.done():
-        await asyncio.wait([future], timeout=question.request.remaining_s())
-    if future.done() and not future.cancelled() and not isinstance(future.result(), INDIVISIBLE):
-        return future.result()
-    own = await question.asked([row])
-    pick = own.picks[0]
-    return pick if isinstance(pick, EngineError) else _row(own.columns, pick)
+        await asyncio.wait([future], timeout=request.remaining_s())
+    if not future.done():
+        raise DeadlineExceeded("the deadline passed while an equal request was being answered")
+    if future.cancelled() or isinstance(future.result(), DeadlineExceeded):
+        return None
+    return future.result()
 
 
 def _row(columns: Mapping[str, Column], row: int) -> OneRow:
