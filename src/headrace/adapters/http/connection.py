@@ -1,91 +1,50 @@
-"""What happens on one connection beyond what uvicorn sees to: endless headers, no HTTP at all, and a proper end."""
+"""What happens on one connection beyond what uvicorn sees to: endless headers, no HTTP at all, and who has left."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any, Final
+from uuid import uuid4
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from headrace.adapters.http.app import HttpDoor
 from headrace.adapters.http.cycle import Cycle
 from headrace.adapters.http.errors import failure
 from headrace.adapters.http.heads import LARGEST_BODY, Head, Heads
+from headrace.adapters.http.line import Line
 from headrace.adapters.http.middleware import Guard
 from headrace.adapters.http.quick import Quick
 from headrace.adapters.http.rendering import to_json
 from headrace.adapters.http.swift import SLOW_HEADERS, Swift, is_hot
+from headrace.adapters.http.upgrades import without_offer
 from headrace.domain.errors import EngineError, InvalidRequest, TooLarge
 
 MAX_HEAD: Final = 65_536
 """Bytes of request line and headers; what is longer is refused."""
-LINGER_S: Final = 1.0
-"""How long a client may go on sending, unread, after the answer that ends its connection."""
-
-
+PIPELINED: Final = 16
+"""So many requests may wait for the one before them while more is read, and it shows when their client leaves."""
+Refusal = tuple[EngineError, bytes]
+"""What is wrong with what a client sent, and the status that says so."""
+NO_HTTP: Final[Refusal] = (InvalidRequest("this is no valid HTTP request"), b"400 Bad Request")
 _HEADS: Final = Heads()
-
-
-def _nothing(_: bytes) -> None:
-    """What is written after the end."""
-
-
-class Line:
-    """The transport of one connection, closed in a way that lets the last answer arrive.
-
-    A connection that is closed while bytes from the client are unread is reset, and the client may lose the very
-    answer that told it to stop sending.
-    """
-
-    __slots__ = ("_protocol", "_transport", "lingering", "write")
-
-    def __init__(self, transport: asyncio.Transport, protocol: Protocol) -> None:
-        self._transport = transport
-        self._protocol = protocol
-        self.write: Callable[[Any], None] = transport.write
-        self.lingering = False
-
-    @property
-    def bare(self) -> asyncio.Transport:
-        """The transport itself."""
-        return self._transport
-
-    def is_closing(self) -> bool:
-        """Whether nothing more should be written."""
-        return self.lingering or self._transport.is_closing()
-
-    def close(self) -> None:
-        """End the connection: at once, or when the client has stopped sending. A second call ends it at once."""
-        transport = self._transport
-        if (
-            self.lingering
-            or transport.is_closing()
-            or not self._protocol.expects_more()
-            or not transport.can_write_eof()
-        ):
-            transport.close()
-            return
-        self.lingering = True
-        self.write = _nothing  # a request that came before the end may still be answered by its application
-        transport.write_eof()
-        self._protocol.flow.resume_reading()
-        self._protocol.loop.call_later(LINGER_S, transport.close)
-
-    def abort(self) -> None:
-        """End the connection and forget what was not sent yet."""
-        self._transport.abort()
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """What the transport knows about itself."""
-        return self._transport.get_extra_info(name, default)
 
 
 class Protocol(HttpToolsProtocol):
     """uvicorn's, with an end to headers, and with our form of refusing what is no HTTP."""
 
     _head = 0
+    """Bytes of the head that has begun, without those of the piece in which it began."""
+    _long = False
+    """Whether the head that is being read may be too long."""
+    _refusal: Refusal | None = None
     _refused = False
+    """Whether nothing more is read: there was something that is no HTTP."""
+    _offered = False
+    """Whether the head just read offers another protocol, which is not taken."""
+    _running: Any = None
+    """The request that is being answered, if others wait behind it."""
     _guarded = False
     _in_head = True
     _quiet_since: float | None = None
@@ -108,8 +67,8 @@ class Protocol(HttpToolsProtocol):
         return self._refused or (self.cycle is not None and self.cycle.more_body)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes from the client; a head that does not end in time must not fill the memory."""
-        if self.transport.lingering:
+        """Bytes from the client."""
+        if self._refused or self.transport.lingering:
             return
         if self._between:
             if self._door is not None and self._is_free():
@@ -120,18 +79,43 @@ class Protocol(HttpToolsProtocol):
                     self._start(self._cycle(head), head, data[end:])
                     return
             self._whole = data
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        self._parse(data)
         self._whole = None
-        if not self._in_head:
-            self._head = 0
+
+    def _parse(self, data: bytes | memoryview) -> None:
+        """Take in *data*; a head that does not end in time must not fill the memory."""
+        self._long = self._head + len(data) > MAX_HEAD
+        try:
+            while True:
+                try:
+                    self.parser.feed_data(data)
+                    break
+                except httptools.HttpParserUpgrade as upgrade:
+                    if not self._offered:
+                        self.handle_websocket_upgrade()
+                        return
+                    data = memoryview(data)[upgrade.args[0] :]
+                    self._go_on_without_offer()
+        except httptools.HttpParserError:
+            self._refuse(self._refusal or NO_HTTP)
             return
-        self._head += len(data)
-        if self._head > MAX_HEAD and not self.transport.is_closing():
-            self._refuse(TooLarge(f"the request line and headers may have {MAX_HEAD} bytes"), b"431")
+        if self._in_head:
+            self._head = 0 if self._head < 0 else self._head + len(data)
+            if self._head > MAX_HEAD:
+                self._refuse(_too_long())
+
+    def _go_on_without_offer(self) -> None:
+        self._offered = False
+        head = without_offer(self.parser.get_method(), self.url, self.parser.get_http_version(), self.headers)
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+        self.parser.feed_data(head)
 
     def on_message_begin(self) -> None:
         """A request begins. What uvicorn prepares for it waits until it is known which way the request takes."""
         self._in_head = True
+        self._head = -1  # where in this piece it begins is not known
         self._between = False
         self.url = b""
         self.headers = []
@@ -149,19 +133,38 @@ class Protocol(HttpToolsProtocol):
             self._slow = True
             if name == b"expect" and value.lower() == b"100-continue":
                 self.expect_100_continue = True
+            elif name == b"transfer-encoding" and value.strip().lower() != b"chunked":
+                self._stop(
+                    InvalidRequest("the only Transfer-Encoding that is read is 'chunked'"), b"501 Not Implemented"
+                )
 
     def on_headers_complete(self) -> None:
         """The head is there: now it is known which way the request takes."""
         self._in_head = False
+        self._head = 0
+        if self._long and len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD:
+            self._stop(*_too_long())
+        if self._slow and self.parser.should_upgrade() and not self._opens_socket():
+            self._offered = True
+            return
         if not self._is_swift():
-            url, headers, expects = self.url, self.headers, self.expect_100_continue
+            url, headers, expects, before = self.url, self.headers, self.expect_100_continue, self.cycle
             super().on_message_begin()
             self.url, self.expect_100_continue = url, expects
             self.headers.extend(headers)
             super().on_headers_complete()
+            if self.pipeline:
+                self._waits_behind(before)
             return
         self._hot = Head(self.url, self.headers, int(self._declared or 0), keep_alive=self.parser.should_keep_alive())
         self.cycle = self._cycle(self._hot)
+
+    def _waits_behind(self, before: Any) -> None:
+        """The request that has come is one of those that wait; the one *before* it may be under way."""
+        if len(self.pipeline) == 1:
+            self._running = before
+        if len(self.pipeline) < PIPELINED:
+            self.flow.resume_reading()
 
     def _cycle(self, head: Head) -> Any:
         """What answers a hot call, in the shortest way that there may be."""
@@ -206,6 +209,8 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is there as a whole."""
+        if self._offered:
+            return
         self._between = True
         head, self._hot = self._hot, None
         if head is None:
@@ -223,14 +228,26 @@ class Protocol(HttpToolsProtocol):
 
         There is one timer for it, which looks how long it has been quiet; one for each request costs 2 us.
         """
-        if self.pipeline or self.transport.is_closing():
-            super().on_response_complete()
+        if self.pipeline or self._refused or self.transport.is_closing():
+            self.on_response_complete()
             return
         self.server_state.total_requests += 1
         self.flow.resume_reading()
         self._quiet_since = self.loop.time()
         if self._quiet is None:
             self._quiet = self.loop.call_later(self.timeout_keep_alive, self._end_if_quiet)
+
+    def on_response_complete(self) -> None:
+        """A request was answered: the next one that waits has its turn, or what was refused behind them all."""
+        if self.pipeline:
+            self._running = self.pipeline[-1][0]
+        super().on_response_complete()
+        if self._refused:
+            self._say_last()
+
+    def _first(self) -> Any:
+        """The request that is being answered, or was the last one to be."""
+        return self._running if self.pipeline else self.cycle
 
     def _end_if_quiet(self) -> None:
         self._quiet = None
@@ -249,6 +266,11 @@ class Protocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection has ended."""
+        if self.pipeline:  # uvicorn would tell the last one alone
+            first = self._first()
+            first.disconnected = not first.response_complete
+            first.message_event.set()
+            self.pipeline.clear()
         super().connection_lost(exc)
         if self._quiet is not None:
             self._quiet.cancel()
@@ -264,36 +286,59 @@ class Protocol(HttpToolsProtocol):
 
     def is_answering(self) -> bool:
         """Whether a request is under way on the shorter way."""
-        cycle: Any = self.cycle
+        cycle = self._first()
         return isinstance(cycle, Cycle) and not cycle.response_complete
 
     def cut(self) -> bool:
         """Stop a request that is under way on the shorter way; False if there is none."""
-        cycle: Any = self.cycle
-        return self.is_answering() and cycle.cancel()
+        return self.is_answering() and self._first().cancel()
+
+    def _opens_socket(self) -> bool:
+        """Whether this is the beginning of a WebSocket; with another method or without a key it is none."""
+        return self.parser.get_method() == b"GET" and super()._should_upgrade()
 
     def _should_upgrade(self) -> bool:
-        """Whether this is the beginning of a WebSocket; with another method or without a key it is none."""
-        upgrade = super()._should_upgrade()
-        return upgrade and self.scope["method"] == "GET"
-
-    def _unsupported_upgrade_warning(self) -> None:
-        """A client may offer another protocol (h2c); it is answered in this one, and nobody need be warned."""
+        return super()._should_upgrade() and self.scope["method"] == "GET"
 
     def handle_websocket_upgrade(self) -> None:
         """The connection changes hands, without the layer that is for HTTP alone."""
         self.transport = self.transport.bare
         super().handle_websocket_upgrade()
 
-    def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP."""
-        self._refuse(InvalidRequest("this is no valid HTTP request"), b"400")
+    def _stop(self, error: EngineError, status: bytes) -> None:
+        """Leave the parser, from within it."""
+        self._refusal = (error, status)
+        raise error
 
-    def _refuse(self, error: EngineError, status: bytes) -> None:
-        body = to_json(failure(error, ""))
-        self._refused = True
-        self.transport.write(
-            b"HTTP/1.1 %b \r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
-            % (status, len(body), body)
-        )
+    def _refuse(self, refusal: Refusal) -> None:
+        """Read no more, and say why: in the place of the answer to the request that it is about, after those before."""
+        self._refused, self._refusal = True, refusal
+        cycle: Any = self.cycle
+        if self._in_head or self._between or cycle is None or not cycle.more_body:
+            self._say_last()
+        elif self.pipeline:
+            self.pipeline.popleft()
+            self.cycle = self.pipeline[0][0] if self.pipeline else self._running
+        else:
+            self._say(begun=getattr(cycle, "response_started", False))
+
+    def _say_last(self) -> None:
+        if not self.pipeline and (self.cycle is None or self.cycle.response_complete):
+            self._say()
+
+    def _say(self, *, begun: bool = False) -> None:
+        """Tell the client and end the connection; where an answer has *begun*, nothing can be told."""
+        if self._refusal is not None and not begun and not self.transport.is_closing():
+            error, status = self._refusal
+            number = uuid4().hex
+            body = to_json(failure(error, number))
+            self.transport.write(
+                b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n"
+                b"connection: close\r\n\r\n%b" % (status, len(body), number.encode(), body)
+            )
         self.transport.close()
+
+
+def _too_long() -> Refusal:
+    error = TooLarge(f"the request line and headers may have {MAX_HEAD} bytes")
+    return error, b"431 Request Header Fields Too Large"

@@ -28,7 +28,9 @@ log = logger(__name__)
 
 def is_hot(target: bytes) -> bool:
     """Whether the request target is a call that is worth it, and that needs no task."""
-    return target.endswith((b"/infer", b"/predict")) or target in (b"/api/v1/inference", b"/v1/embeddings")
+    if target in (b"/api/v1/inference", b"/v1/embeddings"):
+        return True
+    return target.endswith((b"/infer", b"/predict")) and target.startswith(b"/") and b"?" not in target
 
 
 class Swift(Cycle):
