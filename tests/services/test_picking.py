@@ -168,7 +168,16 @@ def test_what_is_filled_up_costs_its_longest_row_for_every_row() -> None:
     assert desk.sizes() == [2, 2]
 
 
-@pytest.mark.parametrize("value", [-5, float("nan"), None, True, "7"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 10**400])
+def test_a_cost_beyond_any_limit_is_alone_in_its_batch(value: Any) -> None:
+    desk = Desk(NUMBER, cost="tokens", max_cost=100)
+    for one in (value, value, value):
+        desk.ask(one)
+
+    assert desk.sizes() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("value", [-5, None, True, "7"])
 def test_a_cost_that_makes_no_sense_is_none(value: Any) -> None:
     desk = Desk(NUMBER, cost="tokens", max_cost=100)
 

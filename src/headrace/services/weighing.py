@@ -26,6 +26,8 @@ class Weight:
 
 
 NOTHING: Final = Weight(0)
+DEAREST: Final = 1e300
+"""What a value beyond it costs, which may be no float at all."""
 
 
 class Scales:
@@ -125,7 +127,9 @@ def cost_of(column: Column) -> float:
 
 def _counted(value: Any) -> float:
     if isinstance(value, (int, float)):
-        return float(value) if value >= 0 else 0.0  # also of what is no number: it is refused later
+        if value != value:  # noqa: PLR0124 - `isnan` takes no integer beyond the floats
+            return DEAREST  # nobody knows: it gets a batch of its own
+        return float(min(max(value, 0), DEAREST))
     try:
         return float(len(value))
     except TypeError:

@@ -62,7 +62,7 @@ class Client:
             f"/{SERVICE}/ModelStreamInfer",
             request_serializer=lambda message: message if isinstance(message, bytes) else message.SerializeToString(),
             response_deserializer=messages.ModelStreamInferResponse.FromString,
-        )(timeout=WAIT_S, **more)
+        )(**{"timeout": WAIT_S, **more})
 
 
 def failure(error: grpc.aio.AioRpcError) -> Failure:

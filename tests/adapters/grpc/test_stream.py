@@ -1,5 +1,6 @@
 """Does ModelStreamInfer answer every request of a stream, and go on when one fails?"""
 
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -138,3 +139,28 @@ async def test_a_client_who_leaves_frees_the_answer(server: Running, writer: Cli
 
     await eventually(lambda: server.house.inference.in_flight == 0)
     assert (await writer.infer(request())).model_name == "double"
+
+
+@pytest.mark.parametrize(
+    ("of_stream_s", "own_us", "wanted_s"), [(5.0, 0, 5.0), (100.0, 0, 30.0), (5.0, 2_000_000, 2.0)]
+)
+async def test_a_request_has_the_time_of_the_stream_of_its_pipeline_or_its_own_the_shortest(
+    server: Running, of_stream_s: float, own_us: int, wanted_s: float
+) -> None:
+    left: list[float] = []
+    inference = server.house.inference
+    infer = inference.infer
+
+    async def listening(choice: Any, inputs: Any, about: Any) -> Any:
+        left.append(choice.pipeline.spec.timeout_s if about.deadline is None else about.deadline - time.monotonic())
+        return await infer(choice, inputs, about)
+
+    inference.infer = listening  # type: ignore[method-assign]
+    asked = request("double", tensor("x", np.ones((1, 2), np.float32)))
+    if own_us:
+        asked.parameters["timeout"].int64_param = own_us
+    stream = server.client.stream(timeout=of_stream_s)
+    await stream.write(asked)
+    await stream.read()
+
+    assert wanted_s - 2 < left[0] <= wanted_s

@@ -208,6 +208,15 @@ async def test_the_timeout_parameter_is_a_deadline(open_house: Any, connect: Any
     assert answer.status_code == 504
 
 
+@pytest.mark.parametrize("timeout", [2**63, 10**18, 10**400])
+async def test_a_timeout_beyond_any_clock_is_no_limit(client: Any, timeout: int) -> None:
+    body = json.dumps({"inputs": [tensor([1, 2], [1, 2])], "parameters": {"timeout": timeout}})
+
+    answer = await client.post("/v2/models/double/infer", content=body)
+
+    assert answer.status_code == 200
+
+
 @pytest.mark.parametrize("parameters", [{"timeout": -1}, {"priority": "high"}, {"a": [1]}, {"sequence_id": 7}])
 async def test_parameters_that_mean_nothing_are_refused(client: Any, parameters: dict[str, Any]) -> None:
     assert (await infer(client, tensor([1, 2], [1, 2]), parameters=parameters)).status_code == 400

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any, Final, NamedTuple
@@ -86,6 +87,7 @@ class InferenceCalls:
                 counted = False
                 request = self._reader.read(message)
                 prepared = self._prepared(request, call.context, None, call.caller)
+                _end_with(call.context, prepared)
                 counted = True
                 async with aclosing(self._several(request, prepared)) as answers:
                     async for one in answers:
@@ -132,6 +134,13 @@ class InferenceCalls:
                 yield answer(chunk, pipeline, layout.outputs, request) + (_end(is_end=False) if ends else b"")
         if ends:
             yield answer(Result(pipeline.ref, {}, range(0), Timing()), pipeline, (), request) + _end(is_end=True)
+
+
+def _end_with(context: Any, prepared: Prepared) -> None:
+    """Let a request of a stream end with the stream at the latest."""
+    if (ends := deadline_of(context)) is not None:
+        own = prepared.about.deadline or time.monotonic() + prepared.choice.pipeline.spec.timeout_s
+        prepared.about.deadline = min(ends, own)
 
 
 def _end(*, is_end: bool) -> bytes:

@@ -9,6 +9,8 @@ from typing import Any, Final
 from headrace.domain.errors import InvalidRequest
 from headrace.services.context import RequestContext
 
+_LONGEST_US: Final = 10**18
+"""Some 30,000 years: what is longer is no limit either, and may be no number for a clock."""
 _RESERVED: Final = ("sequence_", "triton_", "binary_data_output", "headers", "priority", "timeout")
 
 
@@ -23,7 +25,7 @@ def take_parameters(request: RequestContext, parameters: Mapping[str, Any]) -> N
     if (priority := parameters.get("priority")) is not None:
         request.priority = whole_number(priority, "priority")
     if timeout_us := whole_number(parameters.get("timeout", 0), "timeout"):
-        until = time.monotonic() + timeout_us / 1e6
+        until = time.monotonic() + min(timeout_us, _LONGEST_US) / 1e6
         request.deadline = until if request.deadline is None else min(until, request.deadline)
     for key in ("sequence_id", "sequence_start", "sequence_end"):
         if parameters.get(key) not in (None, 0, "", False):
