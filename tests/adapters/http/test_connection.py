@@ -140,6 +140,8 @@ NONSENSE = {
     "two lengths": (b"POST / HTTP/1.1\r\nhost: t\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\n", 400),
     "a large head": (b"GET / HTTP/1.1\r\nhost: t\r\nx-filler: " + b"a" * 400_000, 431),
     "no chunk": (CHUNKED + b"\r\nzz\r\n", 400),
+    "a tunnel": (b"CONNECT t:443 HTTP/1.1\r\nhost: t\r\n\r\n", 405),
+    "an offered tunnel": (b"CONNECT t:443 HTTP/1.1\r\nhost: t\r\nconnection: upgrade\r\nupgrade: a\r\n\r\n", 405),
     "a coding": (CHUNKED.replace(b"chunked", b"gzip, chunked") + b"\r\n0\r\n\r\n", 501),
 }
 

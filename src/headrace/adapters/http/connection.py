@@ -144,7 +144,9 @@ class Protocol(HttpToolsProtocol):
         self._head = 0
         if self._long and len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD:
             self._stop(*_too_long())
-        if self._slow and self.parser.should_upgrade() and not self._opens_socket():
+        if self.parser.should_upgrade() and not self._opens_socket():
+            if self.parser.get_method() == b"CONNECT":
+                self._stop(InvalidRequest("CONNECT is for proxies, and this is none"), b"405 Method Not Allowed")
             self._offered = True
             return
         if not self._is_swift():
