@@ -2,20 +2,24 @@
 
 import asyncio
 import time
+from contextlib import AsyncExitStack
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.services.kept import Kept
 from tests.services.pipelines import DOUBLE, Held, double, pipeline, request, turns, x
 
-from headrace.domain.errors import DeadlineExceeded, DependencyFailure, InvalidInput
+from headrace.domain.errors import DeadlineExceeded, DependencyFailure, InvalidInput, NotReady, Overloaded
 from headrace.domain.spec import CacheSpec
 from headrace.domain.step import step
 from headrace.domain.tensors import TensorSpec
 from headrace.services.answers import Answers
 from headrace.services.context import Inputs, RequestContext, Result
 from headrace.services.engine import Engine
+from headrace.services.executor import Executor
 from headrace.services.row_keys import RowKeys
 
 CACHED = CacheSpec(ttl_s=60)
@@ -202,6 +206,80 @@ async def test_a_failure_that_is_nobodys_time_is_shared(house: House) -> None:
     assert model.calls == [1]
 
 
+@pytest.mark.parametrize("error", [NotReady("not yet"), Overloaded("the queue is full")])
+async def test_a_request_that_is_refused_is_refused_for_all_who_ask_the_same(house: House, error: Exception) -> None:
+    await house.engine.add(served := pipeline(Held(), cache=CACHED))
+    asked, refuse = 0, asyncio.Event()
+
+    async def refusing(*_: Any) -> Result:
+        nonlocal asked
+        asked += 1
+        await refuse.wait()
+        raise error
+
+    requests = [asyncio.ensure_future(house.answers.infer(served, x(7), request(), refusing)) for _ in range(1000)]
+    await turns()
+    refuse.set()
+    told = await asyncio.gather(*requests, return_exceptions=True)
+
+    assert [one if isinstance(one, Exception) else one.error() for one in told] == [error] * 1000
+    assert asked == 1
+
+
+async def test_one_after_the_other_leaves_and_the_next_asks_in_its_place(house: House) -> None:
+    model = Held().hold()
+    await house.engine.add(pipeline(model, cache=CACHED))
+    waiting = [house.start(x(7)) for _ in range(100)]
+    await turns()
+
+    for leaving in waiting[:99]:
+        leaving.cancel()
+        await turns(2)
+    model.release()
+
+    assert values(await waiting[99]) == [14.0]
+    assert len(model.calls) <= 2  # who leaves the queue never reached the model
+    await house.answers.close()
+    assert house.answers._under_way == {}
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.lists(st.integers(0, 4), min_size=1, max_size=4), st.sampled_from(["stays", "leaves", "is late"]),
+                  st.integers(0, 3)),
+        min_size=2, max_size=30),
+    st.booleans(), st.randoms(),
+)  # fmt: skip
+def test_whoever_stays_is_answered_whoever_else_leaves(
+    asked: list[tuple[list[int], str, int]], yields: bool, chance: Any
+) -> None:
+    async def run() -> None:
+        async with AsyncExitStack() as stack:
+            engine = Engine(Executor(2), places=2)
+            stack.push_async_callback(engine.close, 5)
+            house = House(engine, Kept(yields=yields))
+            await engine.add(pipeline(Held(), cache=CACHED))
+            tasks = []
+            for rows, how, pause in asked:
+                tasks.append(house.start(x(*rows), deadline=time.monotonic() + (0 if how == "is late" else 10)))
+                await turns(pause)
+            leaving = [task for task, (_, how, _) in zip(tasks, asked, strict=True) if how == "leaves"]
+            chance.shuffle(leaving)
+            for task in leaving:
+                task.cancel()
+                await turns(chance.randint(0, 2))
+            told = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 5)
+            for answer, (rows, how, _) in zip(told, asked, strict=True):
+                if how == "stays":
+                    assert isinstance(answer, Result) and values(answer) == [2.0 * n for n in rows]
+            await turns()
+            await asyncio.gather(*house.answers._writing)
+            assert house.answers._under_way == {}
+
+    asyncio.run(run())
+
+
 async def test_the_deadline_of_one_is_not_the_deadline_of_those_who_ask_the_same(house: House) -> None:
     model = Held().hold()
     await house.engine.add(pipeline(model, cache=CACHED))
@@ -327,9 +405,10 @@ async def test_one_that_leaves_while_it_looks_far_holds_nobody_up(engine: Engine
     await turns()
 
     leader.cancel()
+    await turns()
+    far.open.set()  # whoever comes in its place looks there too
 
     assert values(await follower) == [14.0]
-    far.open.set()
     await house.answers.close()
     assert house.answers._under_way == {}
 

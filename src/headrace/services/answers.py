@@ -16,16 +16,12 @@ from headrace.domain.pipeline import Pipeline
 from headrace.domain.ports import Cache, CacheLevel
 from headrace.domain.registry import PipelineRef
 from headrace.domain.tensors import Column
+from headrace.services.coming import Coming, OneRow, Outcome, Waiter
 from headrace.services.context import Inputs, RequestContext, Result, Timing
 from headrace.services.measures import Lookups, Measures
 from headrace.services.row_keys import Keys, RowKeys
 
 Infer = Callable[[PipelineRef, Inputs, RequestContext], Awaitable[Result]]
-OneRow = Mapping[str, Column]
-"""The columns of an answer to one row."""
-Coming = asyncio.Future[OneRow | EngineError]
-"""An answer to one row that is under way."""
-
 _FIRST: Final = range(1)
 _ONE: Final = Timing(batch_size=1)
 
@@ -46,7 +42,8 @@ class _Question:
     request: RequestContext
     infer: Infer
     keys: Keys
-    found: list[OneRow | EngineError | None]
+    found: list[Outcome | None]
+    waiter: Waiter
 
     def unknown(self, rows: Iterable[int]) -> list[int]:
         """Which of *rows* have nothing yet."""
@@ -94,10 +91,12 @@ class Answers:
             return kept
         if request.deadline is None:
             request = replace(request, deadline=time.monotonic() + pipeline.spec.timeout_s)
-        found: list[OneRow | EngineError | None] = [
+        found: list[Outcome | None] = [
             None if key is None or len(keys) == 1 else self._cache.at_hand(key) for key in keys
         ]
-        return await self._answer(_Question(pipeline, inputs, request, infer, keys, found), known.lookups)
+        return await self._answer(
+            _Question(pipeline, inputs, request, infer, keys, found, Waiter(found)), known.lookups
+        )
 
     def levels(self) -> Sequence[CacheLevel]:
         """The places where answers are kept, the nearest first."""
@@ -117,31 +116,52 @@ class Answers:
         """Ask for the rows that nobody else asks for, and wait for those that somebody does.
 
         Where that one leaves or is late, its deadline or departure is not ours: the first of those who waited asks in
-        its place, and the others wait for that one.
+        its place, for itself and the others.
         """
+        waiter = question.waiter
         rows = question.unknown(range(len(question.keys)))
         lookups.hit += len(question.keys) - len(rows)
+        due, own = self._claimed(question, rows)
+        joined = len(rows) - len(due)
         fresh: Result | None = None
-        far = self._cache.waits
-        while rows:
-            own, waiting = self._claimed(question, rows)
-            answer = await self._owed(question, [row for row in rows if row not in waiting], own, lookups, far=far)
-            if answer is not None and len(answer.picks) == len(question.keys):
-                return answer
-            fresh = fresh or answer
-            for row, future in waiting.items():
-                question.found[row] = await _joined(future, question.request)
-            rows = question.unknown(waiting)
-            lookups.hit += len(waiting) - len(rows)
-            far = False  # nothing was found there a moment ago
+        try:
+            while due or waiter.waits:
+                if due:
+                    answer = await self._owed(question, due, own, lookups)
+                    if answer is not None and len(answer.picks) == len(question.keys):
+                        return answer
+                    fresh = fresh or answer
+                await waiter.wait(question.request.remaining_s())
+                due, waiter.handed = sorted(waiter.handed), []
+                joined -= len(due)
+                own = {key: self._under_way[key] for row in due if (key := question.keys[row]) is not None}
+        finally:
+            waiter.gone = True
+            for row in waiter.handed:
+                self._give_up(question.keys[row])
+        lookups.hit += joined
         return _result(question, fresh)
 
+    def _claimed(self, question: _Question, rows: Sequence[int]) -> tuple[list[int], dict[bytes, Coming]]:
+        """The rows that this request asks for, and what it owes with them; for the others it waits."""
+        due: list[int] = []
+        own: dict[bytes, Coming] = {}
+        for row in rows:
+            key = question.keys[row]
+            if key is not None and (coming := self._under_way.get(key)) is not None:
+                coming.join(question.waiter, row)
+                continue
+            due.append(row)
+            if key is not None:
+                own[key] = self._under_way[key] = Coming()
+        return due, own
+
     async def _owed(
-        self, question: _Question, rows: list[int], own: dict[bytes, Coming], lookups: Lookups, *, far: bool
+        self, question: _Question, rows: list[int], own: dict[bytes, Coming], lookups: Lookups
     ) -> Result | None:
-        """Answer *rows*, from *far* too if wanted, for everybody who waits for them; what had to be inferred."""
+        """Answer *rows* for everybody who waits for them; what had to be inferred."""
         try:
-            if far and own:
+            if self._cache.waits and own:
                 await self._look_further(question, own)
             missing = question.unknown(rows)
             lookups.hit += len(rows) - len(missing)
@@ -151,30 +171,28 @@ class Answers:
             fresh = await question.asked(missing)
             await self._keep(question, missing, fresh, own)
             return fresh
+        except EngineError as error:
+            if not isinstance(error, DeadlineExceeded):
+                for coming in own.values():
+                    if coming.outcome is None:
+                        coming.tell(error)
+            raise
         finally:
             # Only now, so that nobody finds an answer neither under way nor kept.
-            for key, future in own.items():
-                future.cancel()
-                del self._under_way[key]
+            for key in own:
+                self._give_up(key)
 
-    def _claimed(self, question: _Question, rows: Sequence[int]) -> tuple[dict[bytes, Coming], dict[int, Coming]]:
-        """The answers that this request now owes to whoever asks the same, and those under way for its other rows."""
-        own: dict[bytes, Coming] = {}
-        waiting: dict[int, Coming] = {}
-        for row in rows:
-            key = question.keys[row]
-            if key is not None and key in self._under_way:
-                waiting[row] = self._under_way[key]
-            elif key is not None:
-                own[key] = self._under_way[key] = asyncio.get_running_loop().create_future()
-        return own, waiting
+    def _give_up(self, key: bytes | None) -> None:
+        """Owe the answer to *key* no more: it has come, or the next one who waits for it owes it."""
+        if key is not None and (self._under_way[key].outcome is not None or not self._under_way[key].hand_on()):
+            del self._under_way[key]
 
     async def _look_further(self, question: _Question, own: Mapping[bytes, Coming]) -> None:
         """Take what a cache that is not at hand knows of the *own* keys, if it is an answer of this pipeline's."""
         names = question.pipeline.outputs.keys()
         for key, kept in zip(own, await self._cache.get(list(own)), strict=True):
             if kept is not None and kept.keys() == names:
-                own[key].set_result(kept)
+                own[key].tell(kept)
                 question.found[question.keys.index(key)] = kept
 
     async def _keep(
@@ -188,12 +206,14 @@ class Answers:
         answers: dict[bytes, OneRow] = {}
         for row, pick in zip(rows, fresh.picks, strict=True):
             key = question.keys[row]
-            outcome: OneRow | EngineError = pick if isinstance(pick, EngineError) else _row(fresh.columns, pick)
+            outcome: Outcome = pick if isinstance(pick, EngineError) else _row(fresh.columns, pick)
             question.found[row] = outcome
             if key is None:
                 continue
-            if not own[key].done():
-                own[key].set_result(outcome)
+            if isinstance(outcome, DeadlineExceeded):
+                own[key].tell_only(question.waiter, outcome)
+            elif own[key].outcome is None:
+                own[key].tell(outcome)
             # A swap meanwhile: the answer is another pipeline's, and the key this one's.
             if not isinstance(outcome, EngineError) and fresh.digest == question.pipeline.digest:
                 answers[key] = outcome
@@ -215,20 +235,6 @@ class Answers:
         finally:
             for key in keys:
                 del self._under_way[key]
-
-
-async def _joined(future: Coming, request: RequestContext) -> OneRow | EngineError | None:
-    """The answer of an equal row under way; None if that one was abandoned or came too late.
-
-    Raises DeadlineExceeded when the time of the one who waits is over.
-    """
-    if not future.done():
-        await asyncio.wait([future], timeout=request.remaining_s())
-    if not future.done():
-        raise DeadlineExceeded("the deadline passed while an equal request was being answered")
-    if future.cancelled() or isinstance(future.result(), DeadlineExceeded):
-        return None
-    return future.result()
 
 
 def _row(columns: Mapping[str, Column], row: int) -> OneRow:
