@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from headrace.domain.batch import Batch
 from headrace.domain.errors import DependencyFailure, EngineError, InvalidInput, ModelFailure
-from headrace.domain.isolation import extra_calls, isolate
+from headrace.domain.isolation import SINGLY, extra_calls, isolate
 from headrace.domain.memory import MemoryCap
 
 
@@ -58,25 +58,50 @@ def test_with_many_bad_rows_no_good_answer_is_wrong_and_no_bad_row_gets_one(
         assert one == "ModelFailure" if n in bad else one in (2 * n, "ModelFailure")
 
 
-@given(st.integers(1, 64), st.sets(st.integers(0, 63)), st.booleans())
-def test_among_strangers_a_row_fails_for_its_own_sake_alone(size: int, bad: set[int], capped: bool) -> None:
-    run = Counted(*bad)
-    cap = MemoryCap()
+@given(
+    st.lists(st.integers(1, 12), min_size=1, max_size=12), st.sets(st.integers(0, 143)), st.booleans(),
+    st.sets(st.integers(0, 143), max_size=5),
+)  # fmt: skip
+def test_among_requests_a_row_fails_for_its_own_sake_alone(
+    sizes: list[int], bad: set[int], capped: bool, dropped: set[int]
+) -> None:
+    size, cap, run = sum(sizes), MemoryCap(), Counted(*bad)
     if capped:
         cap.ran_out(1, 16, 8)
+    gone = {row: InvalidInput("gone before") for row in dropped if row < size}
+    batch = Batch({"x": list(range(size))}).without(gone)
 
-    done = isolate(run, Batch({"x": list(range(size))}), "it", cap=cap, strangers=True)
+    done = isolate(run, batch, "it", cap=cap, requests=lambda: sizes)
 
-    assert told(done) == ["ModelFailure" if n in bad else 2 * n for n in range(size)]
-    assert run.calls <= 1 + extra_calls(size) + size + math.ceil(size / 8)
+    wanted = ["InvalidInput" if n in gone else "ModelFailure" if n in bad else 2 * n for n in range(size)]
+    assert told(done) == wanted
+    assert run.calls <= 1 + 2 * extra_calls(size) + 2 * size + math.ceil(size / 8)
 
 
-def test_where_the_model_is_broken_for_everybody_each_row_costs_a_call_and_no_more() -> None:
+def test_where_the_model_is_broken_for_everybody_it_costs_little_more_than_a_call_for_each() -> None:
     run = Counted(*range(64))
 
-    isolate(run, Batch({"x": list(range(64))}), "it", strangers=True)
+    isolate(run, Batch({"x": list(range(64))}), "it", requests=lambda: [1] * 64)
 
     assert run.calls <= 1 + extra_calls(64) + 64
+
+
+def test_one_request_of_many_bad_rows_does_not_cost_a_call_for_each() -> None:
+    run = Counted(*range(1000))
+
+    done = isolate(run, Batch({"x": list(range(1001))}), "it", requests=lambda: [1000, 1])
+
+    assert told(done) == ["ModelFailure"] * 1000 + [2000]
+    assert run.calls <= 2 * (1 + extra_calls(1001)) + SINGLY + 1
+
+
+def test_once_it_is_late_nothing_is_tried_any_more() -> None:
+    run = Counted(*range(64))
+
+    done = isolate(run, Batch({"x": list(range(64))}), "it", requests=lambda: [1] * 64, late=lambda: run.calls >= 20)
+
+    assert run.calls == 20
+    assert "DeadlineExceeded" in told(done)
 
 
 def test_when_rows_are_tried_alone_what_says_nothing_about_a_row_ends_it() -> None:
@@ -84,16 +109,16 @@ def test_when_rows_are_tried_alone_what_says_nothing_about_a_row_ends_it() -> No
 
     class Dying(Counted):
         def __call__(self, batch: Batch) -> Batch:
-            if self.calls > extra_calls(64):
+            if self.calls > 2 * extra_calls(64) + 2:
                 self.calls += 1
                 raise gone
             return super().__call__(batch)
 
     run = Dying(*range(64))
-    done = isolate(run, Batch({"x": list(range(64))}), "it", strangers=True)
+    done = isolate(run, Batch({"x": list(range(64))}), "it", requests=lambda: [64])
 
     assert gone in done.failures.values()
-    assert run.calls <= 1 + 2 * extra_calls(64)
+    assert run.calls <= 3 + 2 * extra_calls(64) + 1
 
 
 @given(st.integers(1, 64), st.sets(st.integers(0, 63)))

@@ -183,7 +183,13 @@ class Segment:
             began = time.monotonic()
             run = cast(Callable[[Batch, Context], Batch], step.run)
             batch = isolate(
-                partial(_second, run, context), batch, named, pure=step.pure, cap=self._cap, strangers=context.strangers
+                partial(_second, run, context),
+                batch,
+                named,
+                pure=step.pure,
+                cap=self._cap,
+                requests=context.requests,
+                late=context.late,
             )
             context.timings.append((phase, step.name, time.monotonic() - began, began))
         return batch

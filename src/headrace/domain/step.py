@@ -40,7 +40,7 @@ class Context:
     *map* applies a function to many rows, in parallel threads where the executor offers them. *timings* collect
     what took how long as the pipeline runs; *tokens* are those of each row, where the model reads any. *crowded*
     says that there is more work than this call, at the same time or right before: it should leave it processors.
-    *strangers* says that the rows are of several requests: none may fail because of another.
+    *requests* tells how many rows each request has whose rows these are; none may fail because of another.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class Context:
     timings: list[Took] = field(default_factory=list)
     tokens: Sequence[int] | None = None
     crowded: bool = False
-    strangers: bool = False
+    requests: Callable[[], Sequence[int]] | None = None
 
     def late(self) -> bool:
         """Whether the deadline has passed."""

@@ -50,10 +50,14 @@ class Running:
         latest = max(entry.deadline for entry in members)  # entries expire singly
         self.members = members
         self.timing = Timing(started=time.monotonic())
-        self.context = Context(members[0].options, deadline=latest, map=self._map, crowded=crowded, strangers=True)
+        self.context = Context(members[0].options, deadline=latest, map=self._map, crowded=crowded, requests=self.sizes)
         self.batch = merged(members)
         if self._witness is not None:
             self.spans = self._witness.batch(members, pipeline)
+
+    def sizes(self) -> Sequence[int]:
+        """How many rows each of the members has."""
+        return [entry.inputs.rows for entry in self.members]
 
     def join(self) -> None:
         """Bring the rows of all members together now; `through` would do so."""
