@@ -179,7 +179,7 @@ async def test_what_is_refused_has_an_id_in_its_head_too(run_server: Any) -> Non
 
 @pytest.mark.parametrize(
     "target", [b"/v2/models/double/infer", b"/v2/models/double/infer?x=/infer", b"/v2/models/double/infer?x=1",
-               b"http://t/v2/models/double/infer", b"http://t/v2/models/double/infer?x=/predict"]
+               b"/v2/models/double/infer#x/infer", b"http://t/v2/models/double/infer", b"http://t/v2/models/double/infer?x=/predict"]
 )  # fmt: skip
 async def test_a_target_means_the_same_on_either_way(run_server: Any, target: bytes) -> None:
     body = json.dumps({"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}]}).encode()
@@ -189,3 +189,84 @@ async def test_a_target_means_the_same_on_either_way(run_server: Any, target: by
         other = await server.exchange(request(body, b"connection: close", OTHER_WAY, path=target))
 
     assert short.startswith(b"HTTP/1.1 200 ") and other.startswith(b"HTTP/1.1 200 ")
+
+
+async def test_a_trailer_stands_for_no_header(run_server: Any) -> None:
+    sent = chunked(BODY, b"connection: close")[:-2] + b"x-request-id: mine\r\nauthorization: Bearer mine\r\n\r\n"
+
+    async with run_server() as server:
+        answer = await server.exchange(sent)
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"mine" not in answer
+
+
+@pytest.mark.parametrize("trailers", [b"a: b\r\n" * 40_000, b"a: " + b"b" * 240_000], ids=["many", "one"])
+async def test_trailers_without_end_are_refused(run_server: Any, trailers: bytes) -> None:
+    async with run_server() as server:
+        reader, writer = await opened(server)
+        writer.write(CHUNKED + b'\r\n5\r\n{"a":\r\n0\r\n')
+        for start in range(0, len(trailers), 1000):
+            writer.write(trailers[start : start + 1000])
+            await asyncio.sleep(0)
+        status, answer = await answer_of(reader)
+        writer.close()
+
+    assert (status, answer["error"]["code"]) == (431, "too_large")
+
+
+@pytest.mark.parametrize("cut", [1000, 30_000, 60_000])
+async def test_a_large_head_is_refused_wherever_it_is_cut(run_server: Any, cut: int) -> None:
+    sent = request(BODY, b"x-filler: " + b"a" * 70_000)
+
+    async with run_server() as server:
+        reader, writer = await opened(server)
+        writer.write(sent[:cut])
+        await server_turn()
+        writer.write(sent[cut:])
+        status, _ = await answer_of(reader)
+        writer.close()
+
+    assert status == 431
+
+
+async def test_a_flood_of_requests_behind_one_that_runs_is_left_unread(
+    run_server: Any, blocker: Any, eventually: Any
+) -> None:
+    ask = b"GET /livez HTTP/1.1\r\nhost: t\r\n\r\n"
+    async with run_server(recipes=[blocker.recipe]) as server:
+        reader, writer = await opened(server)
+        writer.write(request(SLOW, OTHER_WAY))
+        await eventually(blocker.entered.is_set)
+        taken = 0
+        flood = ask * 10_000
+        for _ in range(200):  # until nothing more is taken: 60 MB would fit nowhere
+            writer.write(flood)
+            try:
+                await asyncio.wait_for(writer.drain(), 0.2)
+            except TimeoutError:
+                break
+            taken += 1
+        blocker.let_go.set()
+        statuses = [(await answer_of(reader))[0] for _ in range(200)]
+        writer.transport.abort()
+
+    assert taken < 100
+    assert statuses == [200] * 200
+
+
+async def test_a_socket_is_not_opened_past_a_request_that_waits(run_server: Any, blocker: Any, eventually: Any) -> None:
+    upgrade = (
+        b"GET /api/v1/streams/none HTTP/1.1\r\nhost: t\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+        b"sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    async with run_server(recipes=[blocker.recipe]) as server:
+        reader, writer = await opened(server)
+        writer.write(request(SLOW) + request(SLOW) + upgrade)
+        await eventually(blocker.entered.is_set)
+        await server_turn()
+        blocker.let_go.set()
+        found = [(await answer_of(reader))[0] for _ in range(3)]
+        writer.close()
+
+    assert found == [200, 200, 400]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sized
 from typing import Any, Final
 from uuid import uuid4
 
 import httptools
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from headrace.adapters.http.app import HttpDoor
@@ -24,20 +26,33 @@ from headrace.domain.errors import EngineError, InvalidRequest, TooLarge
 MAX_HEAD: Final = 65_536
 """Bytes of request line and headers; what is longer is refused."""
 PIPELINED: Final = 16
-"""So many requests may wait for the one before them while more is read, and it shows when their client leaves."""
+"""While fewer requests wait for the one before them more is read, so that it shows when their client leaves."""
 Refusal = tuple[EngineError, bytes]
 """What is wrong with what a client sent, and the status that says so."""
 NO_HTTP: Final[Refusal] = (InvalidRequest("this is no valid HTTP request"), b"400 Bad Request")
 _HEADS: Final = Heads()
 
 
+class Flow(FlowControl):
+    """Whether more is read from a client: not while many of its requests are *waiting*."""
+
+    def __init__(self, transport: asyncio.Transport, waiting: Sized) -> None:
+        super().__init__(transport)
+        self._waiting = waiting
+
+    def resume_reading(self) -> None:
+        """Read on, if that is wanted."""
+        if len(self._waiting) < PIPELINED:
+            super().resume_reading()
+
+
 class Protocol(HttpToolsProtocol):
     """uvicorn's, with an end to headers, and with our form of refusing what is no HTTP."""
 
     _head = 0
-    """Bytes of the head that has begun, without those of the piece in which it began."""
-    _long = False
-    """Whether the head that is being read may be too long."""
+    """Bytes in a row that belong to a head or to trailers, without those of the piece in which the head began."""
+    _advanced = False
+    """Whether there was more than a head or trailers in the piece that is being read."""
     _refusal: Refusal | None = None
     _refused = False
     """Whether nothing more is read: there was something that is no HTTP."""
@@ -58,6 +73,7 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # TCP has no other
         """A client is there."""
         super().connection_made(transport)
+        self.flow = Flow(transport, self.pipeline)
         self.transport: Any = Line(transport, self)
         self._guarded = isinstance(self.app, Guard)  # code of the user counts on running in a task of its own
         self._door = self.app if isinstance(self.app, HttpDoor) else None
@@ -84,8 +100,8 @@ class Protocol(HttpToolsProtocol):
         self._whole = None
 
     def _parse(self, data: bytes | memoryview) -> None:
-        """Take in *data*; a head that does not end in time must not fill the memory."""
-        self._long = self._head + len(data) > MAX_HEAD
+        """Take in *data*; a head that does not end in time, or trailers, must not fill the memory."""
+        self._advanced = False
         try:
             while True:
                 try:
@@ -100,10 +116,9 @@ class Protocol(HttpToolsProtocol):
         except httptools.HttpParserError:
             self._refuse(self._refusal or NO_HTTP)
             return
-        if self._in_head:
-            self._head = 0 if self._head < 0 else self._head + len(data)
-            if self._head > MAX_HEAD:
-                self._refuse(_too_long())
+        self._head = 0 if self._advanced else self._head + len(data)
+        if self._head > MAX_HEAD:
+            self._refuse(_too_long())
 
     def _go_on_without_offer(self) -> None:
         self._offered = False
@@ -115,7 +130,7 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins. What uvicorn prepares for it waits until it is known which way the request takes."""
         self._in_head = True
-        self._head = -1  # where in this piece it begins is not known
+        self._advanced = True  # where in this piece it begins is not known
         self._between = False
         self.url = b""
         self.headers = []
@@ -125,6 +140,8 @@ class Protocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header, whole. Called several times a request, it does what uvicorn's does itself."""
+        if not self._in_head:
+            return  # a trailer: nobody wants it, and it may stand for no header
         name = name.lower()
         self.headers.append((name, value))
         if name == b"content-length":
@@ -141,12 +158,10 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head is there: now it is known which way the request takes."""
         self._in_head = False
-        self._head = 0
-        if self._long and len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD:
+        self._advanced = True
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD:
             self._stop(*_too_long())
-        if self.parser.should_upgrade() and not self._opens_socket():
-            if self.parser.get_method() == b"CONNECT":
-                self._stop(InvalidRequest("CONNECT is for proxies, and this is none"), b"405 Method Not Allowed")
+        if self.parser.should_upgrade() and self._is_offer():
             self._offered = True
             return
         if not self._is_swift():
@@ -155,7 +170,7 @@ class Protocol(HttpToolsProtocol):
             self.url, self.expect_100_continue = url, expects
             self.headers.extend(headers)
             super().on_headers_complete()
-            if self.pipeline:
+            if self.pipeline and self.pipeline[0][0] is self.cycle:
                 self._waits_behind(before)
             return
         self._hot = Head(self.url, self.headers, int(self._declared or 0), keep_alive=self.parser.should_keep_alive())
@@ -165,8 +180,17 @@ class Protocol(HttpToolsProtocol):
         """The request that has come is one of those that wait; the one *before* it may be under way."""
         if len(self.pipeline) == 1:
             self._running = before
-        if len(self.pipeline) < PIPELINED:
-            self.flow.resume_reading()
+        self.flow.resume_reading()
+
+    def _is_offer(self) -> bool:
+        """Whether another protocol is offered that is not taken; False for a WebSocket, which takes the connection."""
+        if self.parser.get_method() == b"CONNECT":
+            self._stop(InvalidRequest("CONNECT is for proxies, and this is none"), b"405 Method Not Allowed")
+        if not self._should_upgrade():
+            return True
+        if not self._is_free():
+            self._stop(InvalidRequest("a WebSocket cannot be opened behind a request that waits"), b"400 Bad Request")
+        return False
 
     def _cycle(self, head: Head) -> Any:
         """What answers a hot call, in the shortest way that there may be."""
@@ -209,8 +233,14 @@ class Protocol(HttpToolsProtocol):
         """Whether nothing stands before a request that comes now."""
         return (self.cycle is None or self.cycle.response_complete) and not self.pipeline and not self.flow.write_paused
 
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        self._advanced = True
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
         """The request is there as a whole."""
+        self._advanced = True
         if self._offered:
             return
         self._between = True
@@ -295,12 +325,9 @@ class Protocol(HttpToolsProtocol):
         """Stop a request that is under way on the shorter way; False if there is none."""
         return self.is_answering() and self._first().cancel()
 
-    def _opens_socket(self) -> bool:
-        """Whether this is the beginning of a WebSocket; with another method or without a key it is none."""
-        return self.parser.get_method() == b"GET" and super()._should_upgrade()
-
     def _should_upgrade(self) -> bool:
-        return super()._should_upgrade() and self.scope["method"] == "GET"
+        """Whether this is the beginning of a WebSocket; with another method it is none."""
+        return self.parser.get_method() == b"GET" and super()._should_upgrade()
 
     def handle_websocket_upgrade(self) -> None:
         """The connection changes hands, without the layer that is for HTTP alone."""
@@ -330,7 +357,9 @@ class Protocol(HttpToolsProtocol):
 
     def _say(self, *, begun: bool = False) -> None:
         """Tell the client and end the connection; where an answer has *begun*, nothing can be told."""
-        if self._refusal is not None and not begun and not self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        if self._refusal is not None and not begun:
             error, status = self._refusal
             number = uuid4().hex
             body = to_json(failure(error, number))

@@ -30,7 +30,9 @@ def is_hot(target: bytes) -> bool:
     """Whether the request target is a call that is worth it, and that needs no task."""
     if target in (b"/api/v1/inference", b"/v1/embeddings"):
         return True
-    return target.endswith((b"/infer", b"/predict")) and target.startswith(b"/") and b"?" not in target
+    return (
+        target.endswith((b"/infer", b"/predict")) and target[:1] == b"/" and b"?" not in target and b"#" not in target
+    )
 
 
 class Swift(Cycle):
