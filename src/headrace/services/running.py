@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 
 from headrace.domain.batch import Batch
 from headrace.domain.pipeline import Pipeline
@@ -50,14 +51,12 @@ class Running:
         latest = max(entry.deadline for entry in members)  # entries expire singly
         self.members = members
         self.timing = Timing(started=time.monotonic())
-        self.context = Context(members[0].options, deadline=latest, map=self._map, crowded=crowded, requests=self.sizes)
+        self.context = Context(
+            members[0].options, deadline=latest, map=self._map, crowded=crowded, requests=partial(_sizes, members)
+        )
         self.batch = merged(members)
         if self._witness is not None:
             self.spans = self._witness.batch(members, pipeline)
-
-    def sizes(self) -> Sequence[int]:
-        """How many rows each of the members has."""
-        return [entry.inputs.rows for entry in self.members]
 
     def join(self) -> None:
         """Bring the rows of all members together now; `through` would do so."""
@@ -76,3 +75,8 @@ class Running:
         timing.steps, timing.tokens = self.context.timings, self.context.tokens
         measures.price(pipeline.ref, "request", timing, pipeline.device)
         deliver(self.members, done, pipeline, timing, timing.started)
+
+
+def _sizes(members: Sequence[Entry]) -> list[int]:
+    """How many rows each has. No method: a batch that held itself would stay until the collector comes by."""
+    return [entry.inputs.rows for entry in members]

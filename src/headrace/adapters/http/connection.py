@@ -22,6 +22,7 @@ from headrace.adapters.http.rendering import to_json
 from headrace.adapters.http.swift import SLOW_HEADERS, Swift, is_hot
 from headrace.adapters.http.upgrades import without_offer
 from headrace.domain.errors import EngineError, InvalidRequest, TooLarge
+from headrace.domain.traces import let_go
 
 MAX_HEAD: Final = 65_536
 """Bytes of request line and headers; what is longer is refused."""
@@ -342,6 +343,7 @@ class Protocol(HttpToolsProtocol):
     def _refuse(self, refusal: Refusal) -> None:
         """Read no more, and say why: in the place of the answer to the request that it is about, after those before."""
         self._refused, self._refusal = True, refusal
+        let_go(refusal[:1])  # it is kept here, which its trace holds
         cycle: Any = self.cycle
         if self._in_head or self._between or cycle is None or not cycle.more_body:
             self._say_last()
