@@ -4,7 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 import pytest
@@ -12,11 +12,12 @@ from tests.services.pipelines import DOUBLE, Held, batching, pipeline, request, 
 
 from headrace.domain.errors import DeadlineExceeded, InvalidInput, InvalidRequest, ModelFailure, NotReady, Overloaded
 from headrace.domain.routing import Asked, Router
-from headrace.domain.step import step
+from headrace.domain.step import Context, step
 from headrace.domain.tensors import TensorSpec
 from headrace.services import engine as engine_module
 from headrace.services.engine import Engine
-from headrace.services.inference import Inference
+from headrace.services.executor import Executor
+from headrace.services.inference import Inference, enough
 
 Chunks = Callable[[Any], Any]
 
@@ -176,6 +177,141 @@ async def test_a_deadline_ends_an_asynchronous_generator(engine: Engine) -> None
     assert await asyncio.to_thread(model.ended.wait, 5)
 
 
+def never(model: Writer) -> Chunks:
+    def chunks(inputs: Any) -> Iterator[Any]:
+        model.ended.wait(5)
+        yield {"y": ["late"]}
+
+    return chunks
+
+
+def never_asynchronously(model: Writer) -> Chunks:
+    async def chunks(inputs: Any) -> AsyncIterator[Any]:
+        await asyncio.Event().wait()
+        yield {"y": ["late"]}
+
+    return chunks
+
+
+@pytest.mark.parametrize("make", [never, never_asynchronously])
+async def test_a_timer_that_fires_a_moment_early_means_late_all_the_same(
+    engine: Engine, make: Callable[[Writer], Chunks], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Context, "late", lambda _: False)
+    model = counting()
+    model.chunks = make(model)
+    await engine.add(pipeline(model))
+
+    with pytest.raises(DeadlineExceeded):
+        await read(engine, deadline=time.monotonic() + 0.2)
+    model.ended.set()
+
+
+class Crowd:
+    """Chunks that note how many threads were in their generators at the same time."""
+
+    def __init__(self) -> None:
+        self.most = self._inside = 0
+        self._lock = threading.Lock()
+        self.together = threading.Barrier(2)
+
+    def chunks(self, inputs: Any) -> Iterator[Any]:
+        for _ in range(3):
+            self._count(1)
+            with suppress(threading.BrokenBarrierError):
+                self.together.wait(0.05)  # longer than a second thread needs that may enter
+            self._count(-1)
+            yield {"y": ["chunk"]}
+
+    def _count(self, change: int) -> None:
+        with self._lock:
+            self._inside += change
+            self.most = max(self.most, self._inside)
+
+
+@pytest.mark.parametrize(("concurrent", "most"), [(False, 1), (True, 2)])
+async def test_only_a_concurrent_model_is_entered_by_several_generations_at_once(concurrent: bool, most: int) -> None:
+    engine, crowd = Engine(Executor(threads=4)), Crowd()
+    model = Writer(crowd.chunks)
+    model.concurrent = concurrent  # type: ignore[misc]
+    await engine.add(pipeline(model))
+
+    answers = await asyncio.gather(read(engine, 1), read(engine, 2))
+    await engine.close(5)
+
+    assert answers == [["chunk"] * 3] * 2
+    assert crowd.most == most
+
+
+async def test_who_gives_up_waiting_for_a_turn_leaves_the_line(engine: Engine) -> None:
+    inside, go = threading.Event(), threading.Event()
+
+    def chunks(inputs: Any) -> Iterator[Any]:
+        inside.set()
+        go.wait(5)
+        yield {"y": [f"{inputs['x'][0]:.0f}"]}
+
+    await engine.add(pipeline(Writer(chunks)))
+    first = asyncio.ensure_future(read(engine, 1))
+    assert await asyncio.to_thread(inside.wait, 5)
+
+    with pytest.raises(DeadlineExceeded):
+        await read(engine, 2, deadline=time.monotonic() + 0.02)
+    third = asyncio.ensure_future(read(engine, 3))
+    await turns()
+    go.set()
+
+    assert await asyncio.gather(first, third) == [["1"], ["3"]]
+
+
+async def test_a_turn_lasts_as_long_as_its_thread_though_its_reader_has_left(engine: Engine) -> None:
+    inside, go = threading.Event(), threading.Event()
+    order = []
+
+    def chunks(inputs: Any) -> Iterator[Any]:
+        if inputs["x"][0] == 1:
+            inside.set()
+            go.wait(5)
+        order.append(int(inputs["x"][0]))
+        yield {"y": ["chunk"]}
+
+    await engine.add(pipeline(Writer(chunks)))
+    leaving = asyncio.ensure_future(read(engine, 1))
+    assert await asyncio.to_thread(inside.wait, 5)
+    leaving.cancel()
+    staying = asyncio.ensure_future(read(engine, 2))
+    await turns(50)
+
+    go.set()
+    await staying
+
+    assert order == [1, 2]
+
+
+async def test_a_call_that_no_thread_has_begun_is_taken_back_when_its_reader_leaves() -> None:
+    engine, inside, go = Engine(Executor(threads=1)), threading.Event(), threading.Event()
+    model = counting()
+    await engine.add(pipeline(model))
+    rows = engine.generate(DOUBLE, x(7), request())
+    await anext(rows)
+    blocking = engine.executor.call(lambda: (inside.set(), go.wait(5)))
+    assert await asyncio.to_thread(inside.wait, 5)
+    waiting = asyncio.ensure_future(read(engine, 8))
+    await turns()
+
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    await turns()
+    generating = engine._generating
+    go.set()
+    await blocking
+    await rows.aclose()
+    await settled(engine)
+    await engine.close(5)
+
+    assert generating == 1
+
+
 @pytest.mark.parametrize("chunk", [{}, {"y": []}, {"y": ["a", "b"]}, {"y": "a"}, None, {"z": ["a"]}])
 async def test_a_chunk_that_is_not_what_was_promised_is_the_models_failure(engine: Engine, chunk: Any) -> None:
     await engine.add(pipeline(Writer(lambda inputs: iter([chunk]))))
@@ -258,6 +394,71 @@ async def test_the_use_case_closes_what_its_reader_leaves(engine: Engine) -> Non
     assert await asyncio.to_thread(model.ended.wait, 5)
     assert (under_way, inference.in_flight) == (1, 0)
     assert context.deadline is None
+
+
+async def generated(engine: Engine, model: Writer) -> tuple[Inference, Any]:
+    """A use case, and an answer that it is asked for."""
+    await engine.add(pipeline(model))
+    inference = Inference(engine, Router(engine.registry))
+    return inference, inference.generate(inference.choose(Asked("double")).pipeline, x(7), request())
+
+
+def codes(inference: Inference) -> list[str]:
+    return [code for _, _, _, code in inference.measures.requests]
+
+
+@KINDS
+async def test_an_answer_that_was_read_to_its_end_is_counted_as_good(
+    engine: Engine, make: Callable[..., Writer]
+) -> None:
+    inference, rows = await generated(engine, make())
+
+    async with aclosing(rows):
+        assert len([row async for row in rows]) == 3
+        await enough(rows)
+
+    assert codes(inference) == ["ok"]
+
+
+@KINDS
+async def test_an_answer_of_which_its_reader_has_enough_is_counted_as_good(
+    engine: Engine, make: Callable[..., Writer]
+) -> None:
+    model = make(to=10**9)
+    inference, rows = await generated(engine, model)
+
+    async with aclosing(rows):
+        await anext(rows)
+        await enough(rows)
+
+    assert await asyncio.to_thread(model.ended.wait, 5)
+    assert codes(inference) == ["ok"]
+
+
+@KINDS
+async def test_a_reader_that_leaves_between_two_chunks_is_counted_as_cancelled(
+    engine: Engine, make: Callable[..., Writer]
+) -> None:
+    inference, rows = await generated(engine, make(to=10**9))
+
+    async with aclosing(rows):
+        await anext(rows)
+
+    assert codes(inference) == ["cancelled"]
+
+
+async def test_a_reader_that_leaves_while_it_waits_for_a_chunk_is_counted_as_cancelled(engine: Engine) -> None:
+    model = counting()
+    model.chunks = never(model)
+    inference, rows = await generated(engine, model)
+    reader = asyncio.ensure_future(anext(rows))
+    await turns()
+
+    reader.cancel()
+    await asyncio.gather(reader, return_exceptions=True)
+    model.ended.set()
+
+    assert codes(inference) == ["cancelled"]
 
 
 async def test_a_closing_engine_starts_no_new_slices_of_a_job(engine: Engine) -> None:

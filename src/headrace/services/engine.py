@@ -26,6 +26,7 @@ from headrace.services.generation import Generation
 from headrace.services.hooks import Hooks
 from headrace.services.inputs import complete
 from headrace.services.measures import Measures
+from headrace.services.model_turns import ModelTurns
 from headrace.services.witness import Slice, Witness
 
 GENERATIONS = 64
@@ -65,12 +66,19 @@ class Served:
             on_idle=self.lease.give,
             witness=witness,
         )
+        self.turns = ModelTurns() if _alone(pipeline) else None
+        """What the threads of generated answers take turns by, where only one of them may be in the model."""
+
+
+def _alone(pipeline: Pipeline) -> bool:
+    """Whether one thread at a time may be in the model of *pipeline*."""
+    return isinstance(pipeline.model, ModelAdapter) and not pipeline.model.concurrent
 
 
 def _instances(pipeline: Pipeline, places: int) -> int:
     """How many batches of *pipeline* may run at the same time."""
     wanted: int | Auto = pipeline.instances
-    if isinstance(pipeline.model, ModelAdapter) and not pipeline.model.concurrent:
+    if _alone(pipeline):
         return 1
     return places if wanted == "auto" else min(wanted, places)
 
@@ -224,7 +232,8 @@ class Engine:
             raise InvalidInput(f"an answer is generated for one row, not for {inputs.rows}")
         if self._generating >= GENERATIONS:
             raise Overloaded(f"{GENERATIONS} answers are being generated already")
-        generation, spans = Generation(pipeline, pipeline.model, self.executor, request), None
+        generation = Generation(pipeline, pipeline.model, self.executor, request, lease.value.turns)
+        spans = None
         if self.witness is not None and request.trace is not None:
             spans = self.witness.batch([Slice(request.trace, time.monotonic())], pipeline)
         lease.take()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
+from typing import Any, Literal
 
 from headrace.domain.batch import Row
-from headrace.domain.errors import EngineError, InvalidRequest, NotReady
+from headrace.domain.errors import EngineError, Internal, InvalidRequest, NotReady
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.registry import PipelineRef
 from headrace.domain.routing import Asked, Router
@@ -123,10 +124,13 @@ class Inference:
         if self.engine.witness is not None:
             self.engine.witness.refused(door, error, request_id)
 
-    async def generate(self, pipeline: Pipeline, inputs: Inputs, request: RequestContext) -> AsyncGenerator[Row]:
+    async def generate(
+        self, pipeline: Pipeline, inputs: Inputs, request: RequestContext
+    ) -> AsyncGenerator[Row, Literal[True] | None]:
         """Answer one row in chunks, by the very *pipeline* that its inputs were read for. Shadows get no copy.
 
-        Raises NotReady where another one has taken its place.
+        A reader that has enough before the end sends True, as `enough` does; one that just closes it has left, and is
+        counted so. Raises NotReady where another one has taken the place of *pipeline*.
         """
         started = time.monotonic()
         if request.deadline is None:
@@ -139,10 +143,14 @@ class Inference:
             self._require_current(pipeline)
             async with aclosing(self.engine.generate(pipeline.ref, complete(pipeline, inputs), request)) as rows:
                 async for row in rows:
-                    yield row
+                    if (yield row):
+                        break
         except EngineError as error:
             code = error.code
             self.tell(pipeline.ref, error)
+            raise
+        except BaseException as error:
+            code = "cancelled" if isinstance(error, (asyncio.CancelledError, GeneratorExit)) else Internal.code
             raise
         finally:
             self.in_flight -= 1
@@ -183,3 +191,9 @@ class Inference:
             code = error.code
         finally:
             self.measures.request(shadow, request.mode, "shadow", code, time.monotonic() - started)
+
+
+async def enough(rows: AsyncGenerator[Any, Literal[True] | None]) -> None:
+    """End the answer *rows*, of which something was read, where its reader wants no more of it; it may have ended."""
+    with suppress(StopAsyncIteration):
+        await rows.asend(True)

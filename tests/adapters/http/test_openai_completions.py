@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from headrace.adapters.http import event_stream
 from headrace.adapters.http.call import Call, ClientLeft
 from headrace.adapters.http.event_stream import EventStream
 from headrace.adapters.http.settings import ApiSettings
@@ -301,6 +302,21 @@ async def test_a_client_that_leaves_ends_the_generation(
         writer.transport.abort()
         await asyncio.wait_for(models["plain"].ended.wait(), 10)
         await eventually(lambda: server.house.app.in_flight == 0)
+        counted = [code for _, _, _, code in server.house.inference.measures.requests]
+
+    assert counted == ["cancelled"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("limit", [{}, {"stop": "b"}, {"max_tokens": 2}, {"max_tokens": 3}])
+async def test_an_answer_that_ends_where_its_caller_said_is_counted_as_good(
+    open_house: Any, connect: Any, recipes: Any, stream: bool, limit: dict[str, Any]
+) -> None:
+    async with open_house(recipes) as house, connect(house.app) as client:
+        await client.post("/v1/completions", json={"model": "plain", "prompt": "a b c", "stream": stream, **limit})
+        counted = [code for _, _, _, code in house.inference.measures.requests]
+
+    assert counted == ["ok"]
 
 
 async def test_events_arrive_before_the_answer_is_complete(run_server: Any, recipes: Any) -> None:
@@ -335,6 +351,31 @@ async def test_a_client_that_stops_reading_is_given_up() -> None:
     call = Call({"method": "POST", "path": "/v1/completions"}, send, send, {})  # type: ignore[arg-type]
     with pytest.raises(ClientLeft):
         await EventStream(call, stall_s=0.01).send({})
+
+
+@pytest.mark.parametrize("path", ["/v1/completions", "/v2/models/plain/generate_stream"])
+async def test_a_client_that_stops_reading_holds_no_place_beyond_its_deadline(
+    open_house: Any, recipes: Any, models: Any, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(event_stream, "LATE_S", 0.01)
+    body = {"model": "plain", "prompt": "a b", "stream": True} if "v1" in path else {"text_input": "a b"}
+    given: list[Any] = [{"type": "http.request", "body": json.dumps(body).encode(), "more_body": False}]
+
+    async def receive() -> Any:
+        return given.pop() if given else await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            await asyncio.Event().wait()
+
+    headers = [(b"host", b"t"), (b"content-type", b"application/json"), (b"x-timeout-ms", b"200")]
+    scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": headers}
+    async with open_house(recipes) as house:
+        async with asyncio.timeout(10):
+            await house.app(scope, receive, send)
+            await models["plain"].ended.wait()
+
+        assert [code for _, _, _, code in house.inference.measures.requests] == ["cancelled"]
 
 
 async def test_an_answer_is_not_gone_on_with_by_what_took_the_place_of_its_pipeline(

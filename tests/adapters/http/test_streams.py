@@ -315,6 +315,19 @@ async def test_a_frame_that_is_too_large_ends_the_connection_with_1009(served: A
     assert closed.value.rcvd.code == 1009
 
 
+async def test_a_text_that_is_no_utf8_ends_the_connection_with_1007_and_writes_no_traceback(
+    door: Door, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with door.socket() as socket:
+        await socket.send(b"\xff\xfe", text=True)
+        with pytest.raises(ConnectionClosed) as closed:
+            await said(socket)
+
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1007
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 async def test_reading_pauses_while_too_much_is_unanswered_and_then_goes_on(
     door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:

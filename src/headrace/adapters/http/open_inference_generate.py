@@ -71,6 +71,7 @@ class GenerateCalls:
         """
         order = await self._order(call, name, version)
         events = EventStream(call)
+        events.keep_to(order.context.deadline, order.pipeline.spec.timeout_s)
         try:
             async with aclosing(self._rows(order)) as rows:
                 async for row in rows:

@@ -29,6 +29,7 @@ from headrace.adapters.http.openai_writing import Limits, Writing
 from headrace.domain.errors import NotReady
 from headrace.domain.pipeline import Pipeline
 from headrace.services.context import Inputs, RequestContext
+from headrace.services.inference import enough
 from headrace.services.inputs import rows_to_inputs
 
 
@@ -109,6 +110,7 @@ class CompletionCalls:
             writing = _writing(order)
             async with aclosing(self._rows(order, part)) as rows:
                 text = "".join([piece async for piece in writing.pieces(rows)])
+                await enough(rows)
             choices.append(Choice(index, text, writing.finish_reason))
             usage = _added(usage, writing, part)
         await call.answer_json(order.told.whole(choices, usage))
@@ -138,12 +140,14 @@ class CompletionCalls:
         for index, part in enumerate(order.parts):
             writing = _writing(order)
             opening = told.opening(index)
+            stream.keep_to(order.context.deadline, order.pipeline.spec.timeout_s)
             async with aclosing(self._rows(order, part)) as rows:
                 async for piece in writing.pieces(rows):
                     if opening is not None:
                         await stream.send(opening)
                         opening = None
                     await stream.send(told.piece(index, piece))
+                await enough(rows)
             if opening is not None:
                 await stream.send(opening)
             await stream.send(told.ending(index, writing.finish_reason))

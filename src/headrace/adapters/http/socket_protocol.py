@@ -15,6 +15,14 @@ _LOG = logging.getLogger("headrace.websocket")
 _LOG.setLevel(logging.WARNING)
 
 
+def _worth_a_line(record: logging.LogRecord) -> bool:
+    """Whether *record* is more than a caller's mistake: uvicorn writes a traceback for a text that is no UTF-8."""
+    return not str(record.msg).startswith("Invalid UTF-8")
+
+
+_LOG.addFilter(_worth_a_line)
+
+
 class SocketProtocol(WebSocketsSansIOProtocol):
     """uvicorn's, without a log line for each connection.
 
