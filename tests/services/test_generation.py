@@ -389,10 +389,11 @@ async def test_the_use_case_closes_what_its_reader_leaves(engine: Engine) -> Non
 
     async with aclosing(inference.generate(inference.choose(Asked("double")).pipeline, x(7), context)) as rows:
         await anext(rows)
-        under_way = inference.in_flight
+        under_way = inference.in_flight, engine.registry.get(DOUBLE).in_flight
 
     assert await asyncio.to_thread(model.ended.wait, 5)
-    assert (under_way, inference.in_flight) == (1, 0)
+    await settled(engine)
+    assert (*under_way, inference.in_flight, engine.registry.get(DOUBLE).in_flight) == (1, 1, 0, 0)
     assert context.deadline is None
 
 

@@ -68,6 +68,12 @@ class Served:
         )
         self.turns = ModelTurns() if _alone(pipeline) else None
         """What the threads of generated answers take turns by, where only one of them may be in the model."""
+        self.generating = 0
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests wait, run, or are answered in pieces."""
+        return self.batcher.in_flight + self.generating
 
 
 def _alone(pipeline: Pipeline) -> bool:
@@ -238,6 +244,7 @@ class Engine:
             spans = self.witness.batch([Slice(request.trace, time.monotonic())], pipeline)
         lease.take()
         self._generating += 1
+        lease.value.generating += 1
         try:
             async with aclosing(generation.rows(complete(pipeline, inputs))) as rows:
                 async for row in rows:
@@ -255,6 +262,7 @@ class Engine:
             await generation.close()
         finally:
             self._generating -= 1
+            lease.value.generating -= 1
             lease.give()
 
     async def close(self, drain_s: float = 30.0) -> int:

@@ -92,19 +92,18 @@ def _requests(show: Shown, engine: Engine) -> None:
 
 
 def _queues(show: Shown, engine: Engine) -> None:
-    for name, text, attribute in (
-        ("headrace_queue_depth", "Requests that wait for a batch.", "queued"),
-        ("headrace_in_flight", "Requests that wait or run.", "in_flight"),
-    ):
-        show.gauge(
-            name,
-            text,
-            ("pipeline", "version"),
-            lambda attribute=attribute: (  # type: ignore[misc]
-                ((ref.name, ref.version), getattr(engine.registry.get(ref).batcher, attribute))
-                for ref in engine.registry
-            ),
-        )
+    show.gauge(
+        "headrace_queue_depth",
+        "Requests that wait for a batch.",
+        ("pipeline", "version"),
+        lambda: ((_named(served), served.batcher.queued) for served in _served(engine)),
+    )
+    show.gauge(
+        "headrace_in_flight",
+        "Requests that wait, run, or are answered in pieces.",
+        ("pipeline", "version"),
+        lambda: ((_named(served), served.in_flight) for served in _served(engine)),
+    )
 
 
 def _batches(show: Shown, engine: Engine) -> None:
@@ -116,7 +115,7 @@ def _batches(show: Shown, engine: Engine) -> None:
     )
     show.counter(
         "headrace_out_of_memory",
-        "Calls that ran out of memory and were tried again in halves.",
+        "Calls that ran out of memory; those with more than one row were tried again in halves.",
         ("pipeline", "version"),
         lambda: ((_named(served), served.pipeline.cap.events) for served in _served(engine)),
     )
