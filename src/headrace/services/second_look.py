@@ -1,8 +1,8 @@
 """Did a row fail for its own sake, or only beside a bad one? Asked once a large batch has come back with failures.
 
 Finding the bad rows of a batch has a budget of calls, and when it is used up the rest of a part fail alike
-(`domain/isolation.py`). Among requests each of them would be tried alone; in a slice of a table they may be thousands.
-So rows that failed together run again, in ever smaller batches.
+(`domain/isolation.py`). Among requests each is searched by itself, and the first rows that are left are tried alone; in
+a slice of a table they may be thousands. So rows that failed together run again, in ever smaller batches.
 """
 
 from __future__ import annotations
