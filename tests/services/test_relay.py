@@ -14,6 +14,7 @@ from headrace.services.context import Result
 from headrace.services.engine import Engine
 from headrace.services.executor import Executor
 from headrace.services.gate import Gate
+from headrace.services.relay import REMEMBERED
 
 FULL = 3
 
@@ -189,21 +190,43 @@ def test_a_gate_says_whether_anybody_waits() -> None:
     assert not gate.crowded
 
 
-async def test_a_batch_knows_whether_it_has_the_machine_to_itself(engine: Engine) -> None:
-    class Considerate(Held):
-        beside: list[int]
+class Considerate(Held):
+    """Notes the rows of the calls that were asked to leave processors to others."""
 
-        def predict_beside(self, inputs: Any) -> Any:
-            self.beside.append(len(inputs["x"]))
-            return self.predict(inputs)
+    def __init__(self) -> None:
+        super().__init__()
+        self.beside: list[int] = []
 
+    def predict_beside(self, inputs: Any) -> Any:
+        self.beside.append(len(inputs["x"]))
+        return self.predict(inputs)
+
+
+async def test_a_batch_that_follows_another_and_the_few_after_it_leave_processors_to_others(engine: Engine) -> None:
     model = Considerate()
-    model.beside = []
     await engine.add(pipeline(model, placement="thread", batching=batching(max_size=FULL)))
     asked = await staged(engine, model)
 
     model.release()
     await asyncio.gather(*asked)
-    await ask(engine, 1)
+    for n in range(REMEMBERED + 1):
+        await ask(engine, n)
 
-    assert (model.calls, model.beside) == ([1, FULL, 1], [FULL])
+    assert model.calls == [1, FULL, *[1] * (REMEMBERED + 1)]
+    assert model.beside == [FULL, *[1] * REMEMBERED]
+
+
+async def test_a_batch_that_begins_while_another_pipeline_runs_leaves_processors_to_it(engine: Engine) -> None:
+    model, other = Considerate(), Held()
+    await engine.add(pipeline(model, placement="thread"))
+    await engine.add(pipeline(other, name="other", placement="thread"))
+    other.hold()
+    held = asyncio.ensure_future(engine.infer(PipelineRef("other", "1"), x(1), request()))
+    await other.entered()
+
+    await ask(engine, 1)
+    other.release()
+    await held
+    await ask(engine, 2)
+
+    assert (model.calls, model.beside) == ([1, 1], [1])

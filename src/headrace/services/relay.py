@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from headrace.domain.batch import Batch
 from headrace.domain.pipeline import Pipeline
@@ -19,6 +19,10 @@ from headrace.services.running import Running
 
 Ended = Callable[[Running, Batch | BaseException | None], None]
 """Told on the loop what became of a batch; None if nobody wanted it any more."""
+
+REMEMBERED: Final = 4
+"""So many batches after one that began where another ended count as beside others, too: under load most begin like
+that, and one that does not is soon followed."""
 
 
 class Relay:
@@ -35,6 +39,8 @@ class Relay:
         self.over: deque[Running] = deque()
         """Batches whose work is done, of which the loop has not been told yet."""
         self._staged: deque[Running] = deque(maxlen=1)
+        self._apart = REMEMBERED
+        """How many batches the loop has begun since one began where another one ended."""
         self._pipeline = pipeline
         self._executor = executor
         self._gate = gate
@@ -58,7 +64,9 @@ class Relay:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
             return
-        running.begin(running.entries, self._pipeline)
+        self._apart += 1
+        crowded = self._apart <= REMEMBERED or self._gate.taken > 1
+        running.begin(running.entries, self._pipeline, crowded=crowded)
         # A task would begin when the loop has read what is there to read, and the thread be idle until then.
         self._executor.start(self._run, asyncio.get_running_loop(), running)
 
@@ -91,6 +99,7 @@ class Relay:
             tell, following = self._one(loop, running)
             if following is None:
                 return tell
+            self._apart = 0
             self._prepare(following)
             tell()
             running = following
