@@ -41,6 +41,7 @@ docs: $(VENV)/installed-docs ## build the documentation into site/
 	@NO_MKDOCS_2_WARNING=1 $(STEP) "building the documentation" $(BIN)/mkdocs build --quiet --strict --site-dir site
 
 bench: $(VENV)/installed-bench ## measure, side by side with others (half an hour)
+	@$(STEP) "looking for the programs that make the load" $(BIN)/python scripts/system_packages.py benchmarks
 	@$(STEP) "measuring" $(BIN)/python -m bench $(BENCH)
 
 pins: ## remake constraints.txt from pyproject.toml (needs the package index)
