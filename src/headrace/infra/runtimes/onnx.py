@@ -3,7 +3,7 @@
 Memory: the arena stays on (without it, every call asks the system for its intermediate tensors), memory patterns are
 off (they keep a plan for every batch size ever seen and were not faster). An MLP of 23 MB run with 600 batches of 1 to
 64 rows grew by 11 MB with either setting of the arena and by up to 21 MB with patterns and no arena; for small models
-there was no difference.
+there was no difference. Weights of 4 MB and more are put into huge pages.
 
 Threads inside a call sleep instead of spinning: the cores are shared with the server. A call that is alone has all of
 them; beside others it gets one, where the model is small enough for a second session (`onnx_beside`).
@@ -26,6 +26,7 @@ from headrace.domain.parameters import check, signature
 from headrace.domain.tensors import Column, TensorSpec
 from headrace.infra.runtimes.columns import agreed, declared, model_name
 from headrace.infra.runtimes.devices import Device, device_of, threads_of
+from headrace.infra.runtimes.huge_pages import huge_pages
 from headrace.infra.runtimes.onnx_beside import SecondSession, worth_two
 from headrace.infra.runtimes.onnx_errors import Axes, cleaned, run_failure
 from headrace.infra.runtimes.onnx_file import OnnxFile, read_outline
@@ -182,8 +183,7 @@ class OnnxModel(ModelAdapter):
         chosen = config.get("threads", "auto") == "auto" and self.device == "cpu"
         if chosen and worth_two(file, threads=threads, external=bool(self._outline.external)):
             one = _session_options(runtime, config, 1)
-            make = partial(runtime.InferenceSession, str(file), one, providers=[CPU])
-            self._second = SecondSession(file, make)
+            self._second = SecondSession(file, partial(_on_cpu, runtime, file, self._outline, one))
 
     def _on_device(self, runtime: Any, file: Path, options: Any, device: Device) -> Any:
         """A session on the GPU that was asked for, or on the CPU with the reason in the warnings."""
@@ -198,7 +198,7 @@ class OnnxModel(ModelAdapter):
                 why = "CUDA found no usable GPU"
         if warning := device.settle_for_cpu(why):
             self._warnings.append(warning)
-        return runtime.InferenceSession(str(file), options, providers=[CPU])
+        return _on_cpu(runtime, file, self._outline, options)
 
     def _read_specs(self, config: Mapping[str, Any]) -> None:
         stated = declared(config, "output_spec")
@@ -260,6 +260,12 @@ def _session_options(runtime: Any, config: Mapping[str, Any], threads: int) -> A
 
 def _level(*, graph_optimization: Level = "all") -> str:
     return graph_optimization
+
+
+def _on_cpu(runtime: Any, file: Path, outline: OnnxFile, options: Any) -> Any:
+    external = (file.parent / name for name in outline.external)
+    with huge_pages(sum(part.stat().st_size for part in (file, *external))):
+        return runtime.InferenceSession(str(file), options, providers=[CPU])
 
 
 def _on_gpu(runtime: Any, file: Path, options: Any, index: int) -> Any:
