@@ -14,7 +14,6 @@ from headrace.services.context import Result
 from headrace.services.engine import Engine
 from headrace.services.executor import Executor
 from headrace.services.gate import Gate
-from headrace.services.relay import REMEMBERED
 
 FULL = 3
 
@@ -202,18 +201,15 @@ class Considerate(Held):
         return self.predict(inputs)
 
 
-async def test_a_batch_that_follows_another_and_the_few_after_it_leave_processors_to_others(engine: Engine) -> None:
+async def test_a_batch_that_follows_another_has_the_machine_to_itself(engine: Engine) -> None:
     model = Considerate()
     await engine.add(pipeline(model, placement="thread", batching=batching(max_size=FULL)))
     asked = await staged(engine, model)
 
     model.release()
     await asyncio.gather(*asked)
-    for n in range(REMEMBERED + 1):
-        await ask(engine, n)
 
-    assert model.calls == [1, FULL, *[1] * (REMEMBERED + 1)]
-    assert model.beside == [FULL, *[1] * REMEMBERED]
+    assert (model.calls, model.beside) == ([1, FULL], [])
 
 
 async def test_a_batch_that_begins_while_another_pipeline_runs_leaves_processors_to_it(engine: Engine) -> None:

@@ -39,7 +39,7 @@ class Context:
     batch-wide (statistics); what belongs to a row is a column. *deadline* is in seconds of the monotonic clock.
     *map* applies a function to many rows, in parallel threads where the executor offers them. *timings* collect
     what took how long as the pipeline runs; *tokens* are those of each row, where the model reads any. *crowded*
-    says that there is more work than this call, at the same time or right before: it should leave it processors.
+    says that other calls run at the same time: this one should leave processors to them.
     *requests* tells how many rows each request has whose rows these are; none may fail because of another.
     """
 

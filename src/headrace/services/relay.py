@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from headrace.domain.batch import Batch
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.traces import let_go
 from headrace.services.batch_run import RunBatch, in_place, run_batch
+from headrace.services.entries import Entry
 from headrace.services.executor import Executor, post
 from headrace.services.gate import Gate
 from headrace.services.running import Running
 
 Ended = Callable[[Running, Batch | BaseException | None], None]
 """Told on the loop what became of a batch; None if nobody wanted it any more."""
-
-REMEMBERED: Final = 4
-"""So many batches after one that began where another ended count as beside others, too: under load most begin like
-that, and one that does not is soon followed."""
 
 
 class Relay:
@@ -39,8 +36,6 @@ class Relay:
         self.over: deque[Running] = deque()
         """Batches whose work is done, of which the loop has not been told yet."""
         self._staged: deque[Running] = deque(maxlen=1)
-        self._apart = REMEMBERED
-        """How many batches the loop has begun since one began where another one ended."""
         self._pipeline = pipeline
         self._executor = executor
         self._gate = gate
@@ -64,9 +59,7 @@ class Relay:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
             return
-        self._apart += 1
-        crowded = self._apart <= REMEMBERED or self._gate.taken > 1
-        running.begin(running.entries, self._pipeline, crowded=crowded)
+        self._begin(running, running.entries)
         # A task would begin when the loop has read what is there to read, and the thread be idle until then.
         self._executor.start(self._run, asyncio.get_running_loop(), running)
 
@@ -85,7 +78,7 @@ class Relay:
         """A batch of a pipeline that may wait, its synchronous parts where *call* runs them."""
         done: Batch | BaseException
         try:
-            running.begin(running.entries, self._pipeline)
+            self._begin(running, running.entries)
             around = call if running.spans is None else running.spans.around(call)
             done = await self._run_batch(self._pipeline, running.batch, running.context, around)
         except BaseException as error:
@@ -99,7 +92,6 @@ class Relay:
             tell, following = self._one(loop, running)
             if following is None:
                 return tell
-            self._apart = 0
             self._prepare(following)
             tell()
             running = following
@@ -126,8 +118,11 @@ class Relay:
     def _begun(self, running: Running) -> bool:
         """Begin a batch that was staged, unless it has begun; False if nobody wants it any more."""
         if not running.members and (waiting := running.waiting()):  # it may have been staged for long
-            running.begin(waiting, self._pipeline, crowded=True)
+            self._begin(running, waiting)
         return bool(running.members)
+
+    def _begin(self, running: Running, members: Sequence[Entry]) -> None:
+        running.begin(members, self._pipeline, crowded=self._gate.taken > 1)
 
     def _through(self, running: Running) -> Batch | BaseException | None:
         try:

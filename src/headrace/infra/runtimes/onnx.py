@@ -5,8 +5,9 @@ off (they keep a plan for every batch size ever seen and were not faster). An ML
 64 rows grew by 11 MB with either setting of the arena and by up to 21 MB with patterns and no arena; for small models
 there was no difference. Weights of 4 MB and more are put into huge pages.
 
-Threads inside a call sleep instead of spinning: the cores are shared with the server. A call that is alone has all of
-them; beside others it gets one, where the model is small enough for a second session (`onnx_beside`).
+Threads inside a call sleep instead of spinning: the cores are shared with the server. They run at a lower priority
+(`modest_threads`). A call that runs beside others gets one thread, where the model is small enough for a second session
+(`onnx_beside`).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from headrace.domain.tensors import Column, TensorSpec
 from headrace.infra.runtimes.columns import agreed, declared, model_name
 from headrace.infra.runtimes.devices import Device, device_of, threads_of
 from headrace.infra.runtimes.huge_pages import huge_pages
+from headrace.infra.runtimes.modest_threads import with_modest_threads
 from headrace.infra.runtimes.onnx_beside import SecondSession, worth_two
 from headrace.infra.runtimes.onnx_errors import Axes, cleaned, run_failure
 from headrace.infra.runtimes.onnx_file import OnnxFile, read_outline
@@ -264,8 +266,9 @@ def _level(*, graph_optimization: Level = "all") -> str:
 
 def _on_cpu(runtime: Any, file: Path, outline: OnnxFile, options: Any) -> Any:
     external = (file.parent / name for name in outline.external)
+    make = partial(runtime.InferenceSession, str(file), options, providers=[CPU])
     with huge_pages(sum(part.stat().st_size for part in (file, *external))):
-        return runtime.InferenceSession(str(file), options, providers=[CPU])
+        return with_modest_threads(make) if options.intra_op_num_threads > 1 else make()
 
 
 def _on_gpu(runtime: Any, file: Path, options: Any, index: int) -> Any:
