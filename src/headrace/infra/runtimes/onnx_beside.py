@@ -14,8 +14,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
-WORTH_CALLS: Final = 16
-"""So many calls beside others make a second session worth its time and memory."""
+WORTH_CALLS: Final = 4
+"""So many calls beside others make a second session worth its time and memory. Such calls may take long: an encoder of
+90 MB needed more than a second for 16 of them, at two thirds of its speed."""
 MOST_BYTES: Final = 128 << 20
 """The largest file of which the weights are kept twice: the longer the calls, the less a thread a call gains."""
 
