@@ -3,7 +3,7 @@
 A call with as many threads as there are processors, and the loop that reads the next requests meanwhile, want one
 processor too many. At the same priority the loop waits for the call, and then the call for the loop. Threads that are
 second to the loop take what it leaves, and a call with 32 rows of the MLP of 23 MB still ends sooner than on one:
-64 clients had 1.07 times as many answers, 32 had 1.1 times, and 8 clients 1.04 times.
+64 clients had 1.05 to 1.07 times as many answers, 32 had 1.04 to 1.1 times, and 8 had as many.
 """
 
 from __future__ import annotations
