@@ -13,7 +13,6 @@ from headrace.infra.runtimes import huge_pages as module
 from headrace.infra.runtimes.huge_pages import LEAST_BYTES, PAGE, huge_pages, used_areas, whole_pages
 from headrace.infra.runtimes.onnx import OnnxModel
 
-ADDRESSES = st.integers(0, 1 << 30)
 AREAS = st.lists(st.integers(0, 64 * PAGE), max_size=12, unique=True).map(sorted)
 
 SMAPS = """\

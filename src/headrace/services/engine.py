@@ -201,7 +201,7 @@ class Engine:
         lease.take()
         try:
             await served.batcher.enter()
-            context.crowded = self.gate.taken > 1
+            context.crowded = self.gate.shared
             timing.started = time.monotonic()
             if self.witness is not None and request.trace is not None:
                 spans = self.witness.batch([Slice(request.trace, asked_at)], served.pipeline)

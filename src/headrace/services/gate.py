@@ -60,6 +60,11 @@ class Gate:
         """Whether anybody waits; any thread may ask."""
         return any(self._lines.values())
 
+    @property
+    def shared(self) -> bool:
+        """Whether whoever holds a place is not the only one; any thread may ask."""
+        return self.taken > 1
+
     def waiting(self, lane: Lane) -> int:
         """How many wait in a line."""
         return len(self._lines[lane])

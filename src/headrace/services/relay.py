@@ -122,7 +122,7 @@ class Relay:
         return bool(running.members)
 
     def _begin(self, running: Running, members: Sequence[Entry]) -> None:
-        running.begin(members, self._pipeline, crowded=self._gate.taken > 1)
+        running.begin(members, self._pipeline, crowded=self._gate.shared)
 
     def _through(self, running: Running) -> Batch | BaseException | None:
         try:
