@@ -27,6 +27,8 @@ from headrace.domain.tokens import tokens_per_row
 
 Call = Callable[[Callable[[Batch, Context], Batch], Batch, Context], Awaitable[Batch]]
 """Runs a synchronous segment where the caller wants it: inline, in a thread, in a process."""
+Run = Callable[[Batch, Context], Batch]
+"""What a step does that need not wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,11 +171,11 @@ class Segment:
 
     def __init__(self, stages: Sequence[Stage], cap: MemoryCap) -> None:
         self._cap = cap
-        self._stages = [(stage.phase, stage.step, _named(stage)) for stage in stages]
+        self._stages = [(stage.phase, stage.step, cast(Run, stage.step.run), _named(stage)) for stage in stages]
 
     def __call__(self, batch: Batch, context: Context) -> Batch:
         """*batch* after all stages; a row that one of them refuses is among the failures."""
-        for phase, step, named in self._stages:
+        for phase, step, run, named in self._stages:
             if batch.size == 0:
                 return batch
             if context.late():
@@ -181,7 +183,6 @@ class Segment:
             if phase == "infer":
                 context.tokens = tokens_per_row(batch)
             began = time.monotonic()
-            run = cast(Callable[[Batch, Context], Batch], step.run)
             batch = isolate(
                 partial(_second, run, context),
                 batch,
@@ -195,7 +196,7 @@ class Segment:
         return batch
 
 
-def _second(run: Callable[[Batch, Context], Batch], context: Context, batch: Batch) -> Batch:
+def _second(run: Run, context: Context, batch: Batch) -> Batch:
     return run(batch, context)
 
 

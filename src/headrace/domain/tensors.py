@@ -32,6 +32,7 @@ PLAIN: Final = frozenset((bool, int, float))
 MAX_DEPTH: Final = 32
 MANY: Final = 100_000
 _CODES: Final = {"float32": "f", "float64": "d"}
+_DTYPES: Final = {name: np.dtype(name) for name in NUMBERS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,7 +313,7 @@ def _alike(one: Array, other: Array) -> bool:
 
 
 def _cast(array: Array, spec: TensorSpec) -> Array:
-    wanted = np.dtype(spec.dtype)
+    wanted = _DTYPES[spec.dtype]
     if array.dtype != wanted:
         array = _converted(array, wanted, spec)
     _require_shape(array.shape, spec)

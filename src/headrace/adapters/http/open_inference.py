@@ -12,6 +12,7 @@ from headrace.adapters.http.health import HealthCalls
 from headrace.adapters.http.native import NativeCalls
 from headrace.adapters.http.open_inference_answers import reply, written
 from headrace.adapters.http.open_inference_bodies import WORTH_PLACING, head_length, read_tensors, require_readable
+from headrace.adapters.http.open_inference_forms import Forms
 from headrace.adapters.http.open_inference_generate import GenerateCalls
 from headrace.adapters.http.open_inference_repeats import Before, Repeat, Repeats
 from headrace.adapters.http.open_inference_repository import RepositoryCalls
@@ -49,6 +50,7 @@ class OpenInferenceCalls:
         self._native = native
         self._health = health
         self._repeats = Repeats()
+        self._forms = Forms()
 
     async def infer(self, call: Call, name: str, version: str | None) -> None:
         """``POST /v2/models/{name}[/versions/{version}]/infer``."""
@@ -89,12 +91,18 @@ class OpenInferenceCalls:
             if head is not None:
                 return None
             return self._start_again(call, choice, request, (name, version, body), finish)
-        question = _question(body, head, pipeline)
-        inputs, wanted = _understood(question, pipeline, name, version, request)
+        if head is None and (known := self._forms.read(body, pipeline)) is not None:
+            (inputs, wanted), asked_id = known, None
+        else:
+            question = _question(body, head, pipeline)
+            inputs, wanted = _understood(question, pipeline, name, version, request)
+            asked_id = question.request.id
+            if head is None:
+                self._forms.remember(body, question.request, pipeline, wanted)
 
         def answer(result: Result) -> Answered:
             call.packs = True
-            return written(result, pipeline, wanted, question.request.id)
+            return written(result, pipeline, wanted, asked_id)
 
         return self._native.start(call, choice, inputs, request, finish, answer)
 

@@ -15,6 +15,7 @@ import simdjson
 
 from headrace.domain.tensors import Array, TensorSpec
 
+_DTYPES: Final = {name: np.dtype(name) for name in ("float32", "float64")}
 _NUMBERS: Final = b"0123456789+-.eE \t\r\n"
 _REFUSED: Final = (RuntimeError, TypeError, ValueError)
 """What the parser raises for anything but numbers that fit a double."""
@@ -25,7 +26,8 @@ def numbers(text: bytes, spec: TensorSpec, shape: Sequence[int]) -> Array | None
 
     What is no number, too large, or of another shape is left to the slower way, which knows what to say about it.
     """
-    if spec.dtype not in ("float32", "float64") or not _stands(text, shape):
+    dtype = _DTYPES.get(spec.dtype)
+    if dtype is None or not _stands(text, shape):
         return None
     try:
         found = simdjson.Parser().parse(text)
@@ -35,7 +37,7 @@ def numbers(text: bytes, spec: TensorSpec, shape: Sequence[int]) -> Array | None
     if read is None or read.size != prod(shape):
         return None
     with np.errstate(over="ignore"):  # beyond float32 lies infinity, as everywhere in NumPy
-        return read.astype(spec.dtype).reshape(shape)
+        return read.astype(dtype).reshape(shape)
 
 
 def _stands(text: bytes, shape: Sequence[int]) -> bool:

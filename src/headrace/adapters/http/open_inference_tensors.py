@@ -24,7 +24,8 @@ from headrace.domain.pipeline import Pipeline
 from headrace.domain.tensors import Column, TensorSpec
 from headrace.services.context import Inputs
 
-_LIST: Final = msgspec.json.Decoder(list[Any])
+LIST: Final = msgspec.json.Decoder(list[Any])
+"""Reads data that were left as JSON."""
 BASE64: Final[Mapping[str, Any]] = {"content_type": "base64"}
 
 
@@ -47,18 +48,19 @@ def to_inputs(question: Question, pipeline: Pipeline) -> Inputs:
 
 
 def _column(tensor: RequestInput | LongInput, spec: TensorSpec) -> Column:
-    """The data of a tensor in its shape; the elements of BYTES as the column wants them."""
-    data, shape = tensor.data, tensor.shape
-    if type(data) is list and len(data) == 1 and spec.numeric and tensor.datatype != "FP16":
-        row = data[0]
-        if type(row) is list and len(shape) == 2 and shape[0] == 1 and shape[1] == len(row):
-            return data  # one row of numbers, as most requests are
-    if isinstance(data, msgspec.Raw):
-        text = bytes(data)
-        if (array := numbers(text, spec, shape)) is not None and tensor.datatype != "FP16":
-            return array
-        data = decode(text, _LIST, ())
-    column = _in_shape(tensor, data or [], spec)
+    data = tensor.data
+    return column_of(bytes(data) if isinstance(data, msgspec.Raw) else data or [], tensor, spec)
+
+
+def column_of(data: bytes | list[Any], tensor: RequestInput | LongInput, spec: TensorSpec) -> Column:
+    """The *data* of a tensor, as JSON or as lists, in its shape; the elements of BYTES as the column wants them."""
+    if spec.numeric and tensor.datatype != "FP16":
+        quick = numbers(data, spec, tensor.shape) if isinstance(data, bytes) else _one_row(data, tensor.shape)
+        if quick is not None:
+            return quick
+    if isinstance(data, bytes):
+        data = decode(data, LIST, ())
+    column = _in_shape(tensor, data, spec)
     if tensor.datatype == "FP16":
         raise InvalidInput(
             f"input {tensor.name!r}: FP16 has no form in JSON; send it as binary data, or send FP32",
@@ -68,6 +70,16 @@ def _column(tensor: RequestInput | LongInput, spec: TensorSpec) -> Column:
         return column
     coded = (tensor.parameters or {}).get("content_type")
     return [_element(value, tensor.name, spec.dtype, coded) for value in column]
+
+
+def _one_row(data: list[Any], shape: Sequence[int]) -> list[Any] | None:
+    """*data* in lists as one row of numbers has them, which is what most requests are; None for all others."""
+    if len(shape) == 2 and shape[0] == 1 and data:
+        if type(data[0]) is not list:
+            return [data] if len(data) == shape[1] else None
+        if len(data) == 1 and len(data[0]) == shape[1]:
+            return data
+    return None
 
 
 def _in_shape(tensor: RequestInput | LongInput, data: list[Any], spec: TensorSpec) -> Column:
