@@ -47,6 +47,8 @@ class Placement:
         """Rows from which on a batch is too long to run on the loop; 0 while nothing was measured."""
         self.enough_rows = math.inf
         """Rows from which on a batch in a thread need not grow: what the call itself takes is a small part of it."""
+        self._most = self._together = 0
+        """How many batches are worth running together, of how many; 0 while that is not known."""
         self._drawn: dict[int, float] = {}
         """The seconds by size that the line was drawn through."""
 
@@ -72,6 +74,7 @@ class Placement:
         """(a, b) of duration = a + b*n, both in seconds and neither negative."""
         if self._line is None:  # asked for several times between two batches
             a, b = self._line = self._fitted()
+            self._most = 0
             self._short_up_to = (INLINE_BELOW_S - a) / b if b > 0 else math.inf if a < INLINE_BELOW_S else 0.0
             self.enough_rows = WORTHY * a / b if b > 0 and self._short_up_to <= 1 else math.inf
         return self._line
@@ -108,6 +111,13 @@ class Placement:
         The loop that reads and answers needs a processor too, the more of it the cheaper the rows are: a batch that
         takes it away gets its rows the later for it. And more batches than the loop can fill are only smaller ones.
         """
+        if self._line is None:
+            self.line()
+        if most != self._most:  # asked for with every request
+            self._most, self._together = most, self._worth(most)
+        return self._together
+
+    def _worth(self, most: int) -> int:
         row_s = self.expected_s(self.largest()) / self.largest()
         if row_s <= 0:
             return most

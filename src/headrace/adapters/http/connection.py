@@ -265,7 +265,8 @@ class Protocol(HttpToolsProtocol):
             self.on_response_complete()
             return
         self.server_state.total_requests += 1
-        self.flow.resume_reading()
+        if self.flow.read_paused:
+            self.flow.resume_reading()
         self._quiet_since = self.loop.time()
         if self._quiet is None:
             self._quiet = self.loop.call_later(self.timeout_keep_alive, self._end_if_quiet)
@@ -295,7 +296,8 @@ class Protocol(HttpToolsProtocol):
     def _unset_keepalive_if_required(self) -> None:
         """Something has come, or a request takes the normal way."""
         self._quiet_since = None
-        super()._unset_keepalive_if_required()
+        if self.timeout_keep_alive_task is not None:
+            super()._unset_keepalive_if_required()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection has ended."""

@@ -17,8 +17,11 @@ from headrace.domain.tensors import Array, TensorSpec
 
 _DTYPES: Final = {name: np.dtype(name) for name in ("float32", "float64")}
 _NUMBERS: Final = b"0123456789+-.eE \t\r\n"
+_SHORT: Final = 65_536
+"""Bytes of a text up to which one parser serves all; it keeps memory for the longest that it has read."""
+_PARSER: Final = simdjson.Parser()
 _REFUSED: Final = (RuntimeError, TypeError, ValueError)
-"""What the parser raises for anything but numbers that fit a double."""
+"""What the parser raises for anything but numbers that fit a double, and while another thread has it."""
 
 
 def numbers(text: bytes, spec: TensorSpec, shape: Sequence[int]) -> Array | None:
@@ -30,8 +33,9 @@ def numbers(text: bytes, spec: TensorSpec, shape: Sequence[int]) -> Array | None
     if dtype is None or not _stands(text, shape):
         return None
     try:
-        found = simdjson.Parser().parse(text)
+        found = (_PARSER if len(text) <= _SHORT else simdjson.Parser()).parse(text)
         read = np.frombuffer(found.as_buffer(of_type="d"), np.float64) if isinstance(found, simdjson.Array) else None
+        del found  # the parser refuses the next text as long as there is anything of this one
     except _REFUSED:
         return None
     if read is None or read.size != prod(shape):
