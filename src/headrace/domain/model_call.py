@@ -81,14 +81,13 @@ def _arguments(batch: Batch, wanted: Specs) -> tuple[Batch, Mapping[str, Column]
 
     A misfit is found here, without a call of the model, however many there are.
     """
-    columns = {
-        name: batch.columns[name] if name in batch.columns else [spec.default] * batch.size
-        for name, spec in wanted.items()
-    }
+    columns = batch.columns
+    if not wanted.keys() <= columns.keys():
+        columns = {**{name: [spec.default] * batch.size for name, spec in wanted.items()}, **columns}
     try:
-        return batch, {name: to_column(column, wanted[name]) for name, column in columns.items()}
+        return batch, {name: to_column(columns[name], spec) for name, spec in wanted.items()}
     except MISFITS:
-        taken = coerce(Batch(columns, batch.size), wanted)
+        taken = coerce(Batch({name: columns[name] for name in wanted}, batch.size), wanted)
         return batch.without(taken.failures), taken.columns
 
 
@@ -140,9 +139,9 @@ def accept(batch: Batch, returned: Mapping[str, Column], promised: Specs) -> Bat
 
     A model that returns too few rows would give every caller a neighbour's answer; it is stopped here.
     """
-    missing = [name for name in promised if name not in returned]
-    if missing:
-        raise ModelFailure(f"the model did not return {', '.join(missing)}; it returned {_names(returned)}")
+    if not promised.keys() <= returned.keys():
+        missing = ", ".join(name for name in promised if name not in returned)
+        raise ModelFailure(f"the model did not return {missing}; it returned {_names(returned)}")
     for name, column in returned.items():
         if extent(column) != batch.size:
             raise ModelFailure(f"the model returned {_rows(column)} for {name!r}; the batch has {batch.size} rows")

@@ -114,6 +114,14 @@ def to_column(rows: Column, spec: TensorSpec) -> Column:
     Numbers become one array of shape ``(n, *row_shape)``, or a list of arrays where rows differ in a free axis;
     everything else stays a list. Raises InvalidInput, which names the column and what was found.
     """
+    if (
+        type(rows) is np.ndarray
+        and spec.shape
+        and rows.ndim
+        and _DTYPES.get(spec.dtype) is rows.dtype
+        and rows.shape[1:] == spec.shape[1:]
+    ):
+        return rows  # as it is wanted, which it nearly always is when a step or the model asks again
     if not spec.numeric:
         return _objects(rows, spec)
     if isinstance(rows, np.ndarray) and rows.dtype.kind != "O":

@@ -48,7 +48,8 @@ class Running:
 
     def begin(self, members: Sequence[Entry], pipeline: Pipeline, crowded: bool = False) -> None:
         """Make a batch of the rows of *members*."""
-        latest = max(entry.deadline for entry in members)  # entries expire singly
+        # Entries expire singly.
+        latest = members[0].deadline if len(members) == 1 else max(entry.deadline for entry in members)
         self.members = members
         self.timing = Timing(started=time.monotonic())
         self.context = Context(
