@@ -14,6 +14,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
+from headrace.infra.runtimes.modest_threads import with_modest_threads
+
 WORTH_CALLS: Final = 4
 """So many calls beside others make a second session worth its time and memory. Such calls may take long: an encoder of
 90 MB needed more than a second for 16 of them, at two thirds of its speed."""
@@ -44,7 +46,7 @@ class SecondSession:
     def open(self) -> None:
         """Make the session, unless the file is another one than it was; the first one goes on alone then."""
         try:
-            session = self._make()
+            session = with_modest_threads(self._make)  # the requests that made it worth while come first
         except Exception as error:  # of ONNX Runtime there is no common type; it was no problem the first time
             log.info("no second session: %s", error)
             return
