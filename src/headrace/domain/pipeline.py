@@ -27,8 +27,8 @@ from headrace.domain.tokens import tokens_per_row
 
 Call = Callable[[Callable[[Batch, Context], Batch], Batch, Context], Awaitable[Batch]]
 """Runs a synchronous segment where the caller wants it: inline, in a thread, in a process."""
-Run = Callable[[Batch, Context], Batch]
-"""What a step does that need not wait."""
+RunNow = Callable[[Batch, Context], Batch]
+"""What a step does that never waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +171,7 @@ class Segment:
 
     def __init__(self, stages: Sequence[Stage], cap: MemoryCap) -> None:
         self._cap = cap
-        self._stages = [(stage.phase, stage.step, cast(Run, stage.step.run), _named(stage)) for stage in stages]
+        self._stages = [(stage.phase, stage.step, cast(RunNow, stage.step.run), _named(stage)) for stage in stages]
 
     def __call__(self, batch: Batch, context: Context) -> Batch:
         """*batch* after all stages; a row that one of them refuses is among the failures."""
@@ -196,7 +196,7 @@ class Segment:
         return batch
 
 
-def _second(run: Run, context: Context, batch: Batch) -> Batch:
+def _second(run: RunNow, context: Context, batch: Batch) -> Batch:
     return run(batch, context)
 
 

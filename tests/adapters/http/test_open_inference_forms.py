@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.adapters.http.test_swift import answer_of, request
 from tests.services.pipelines import pipeline as made
 
 from headrace.adapters.http.open_inference_forms import LONGEST, MOST, Forms
@@ -36,8 +37,8 @@ def as_a_whole(body: bytes, asked: Pipeline) -> Any:
 def knowing(asked: Pipeline, *bodies: bytes) -> Forms:
     forms = Forms()
     for body in bodies:
-        request, _, wanted = as_a_whole(body, asked)
-        forms.remember(body, request, asked, wanted)
+        said, _, wanted = as_a_whole(body, asked)
+        forms.remember(body, said, asked, wanted)
     return forms
 
 
@@ -78,14 +79,14 @@ def test_whatever_is_read_is_what_the_whole_says(forms: list[Any], data: st.Data
         body = written(data.draw(st.sampled_from(forms)), data.draw(DATA), data.draw(DATA))
         quick = known.read(body, asked)
         try:
-            request, inputs, wanted = as_a_whole(body, asked)
+            said, inputs, wanted = as_a_whole(body, asked)
         except EngineError:
             assert quick is None
             continue
         if quick is not None:
             assert plain(quick[0].columns) == plain(inputs.columns)
             assert (quick[0].rows, list(quick[1])) == (inputs.rows, list(wanted))
-        known.remember(body, request, asked, wanted)
+        known.remember(body, said, asked, wanted)
 
 
 @pytest.mark.parametrize(
@@ -149,10 +150,8 @@ async def test_a_known_form_changes_no_answer(run_server: Any) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         told = []
         for body in [*bodies, *bodies]:
-            writer.write(b"POST %b HTTP/1.1\r\nhost: t\r\ncontent-length: %d\r\n\r\n%b" % (PATH, len(body), body))
-            head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
-            length = next(int(line.split(": ")[1]) for line in head.split("\r\n") if line.startswith("content-length"))
-            answer = json.loads(await reader.readexactly(length))
+            writer.write(request(body, path=PATH))
+            _, answer = await answer_of(reader)
             told.append(answer["outputs"][0]["data"] if "outputs" in answer else answer["error"])
         writer.close()
 
