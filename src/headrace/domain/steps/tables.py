@@ -175,7 +175,7 @@ def scale(*given: Column, columns: Ranges, method: Method = "standard") -> dict[
     scaled: dict[str, Column] = {}
     for column, (name, (first, second)) in zip(given, columns.items(), strict=True):
         spread = second if method == "standard" else second - first
-        scaled[name] = each(_doubles(column, name), lambda array, a=first, b=spread: (array - a) / b)  # type: ignore[misc]
+        scaled[name] = each(_doubles(column, name), lambda array, a=first, b=spread: (array - a) / b)  # type: ignore[misc]  # mypy infers none with defaults
     return scaled
 
 
